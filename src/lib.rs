@@ -1,0 +1,24 @@
+//! Boot real Linux distributions with systemd inside systemd-nspawn, install a package there, and
+//! tell whether its services run and answer.
+//!
+//! Data flows one way: the command line makes a plan, the plan gets an [`image`], boots a
+//! [`machine`] from it, has a package manager [`install`] there, lets the [`probe`]s look, and a
+//! [`report`] is what comes out. Whatever takes long tells its [`progress`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`image`] | name → source → layers → store → an image that is ready to boot |
+//! | [`machine`] | boot, talk to, and end one container |
+//! | [`install`] | the package managers of the distributions |
+//! | [`probe`] | what is checked, and how |
+//! | [`report`] | the result of a run and how it is written |
+//! | [`progress`] | the events of a long job, and who listens to them |
+//!
+//! The library prints nothing and reads no configuration; the binary does both.
+
+pub mod image;
+pub mod install;
+pub mod machine;
+pub mod probe;
+pub mod progress;
+pub mod report;

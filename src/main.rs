@@ -1,0 +1,2 @@
+//! postroj
+fn main() {}
