@@ -1,1 +1,136 @@
-//! Stub, about to be written.
+//! Boot, talk to, and end one container.
+//!
+//! postroj starts a supervisor (see `supervisor`) and shares a socket with it: as a transient
+//! service on a host that systemd runs, as a child elsewhere. The supervisor puts the root together
+//! in a mount namespace of its own, runs systemd-nspawn there, and ends the container when the
+//! socket closes. So whatever becomes of postroj, nothing is left: no machine, no process, no
+//! mount. What a killed supervisor leaves is removed by the next command ([`Runtime::sweep`]).
+//!
+//! Nothing is polled: systemd-nspawn says when the container is ready, its systemd says over D-Bus
+//! when a job has ended and when a unit has changed.
+
+mod build;
+mod bus;
+mod cgroup;
+mod error;
+mod guest;
+mod host;
+mod nspawn;
+mod profile;
+mod root;
+mod rootfs;
+mod running;
+mod runtime;
+mod shell;
+mod spec;
+mod stop;
+mod supervisor;
+mod sys;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use build::{Build, BuildError, build};
+pub use cgroup::{Hierarchies, Layout};
+pub use error::MachineError;
+pub use guest::{Command, ExitStatus, Guest, GuestError, Output, Unit, UnitState};
+pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
+pub use nspawn::{MINIMUM_SYSTEMD, Nspawn};
+pub use profile::Profile;
+pub(crate) use rootfs::Rootfs;
+pub use runtime::{PREFIX, Record, Runtime};
+pub use shell::shell;
+pub use stop::stop;
+pub use supervisor::supervise;
+
+use running::{Launch, Running};
+use spec::{Payload, Writable};
+
+/// A container to boot.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// The image's name, as a part of a host name: the machine is `postroj-<name>`.
+    pub image: String,
+    /// The image's layers, topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// What of the image's system is started.
+    pub profile: Profile,
+    /// How long it may take until systemd has started everything.
+    pub timeout: Duration,
+}
+
+/// A container that is up.
+///
+/// Dropping it ends the container without waiting for it; [`Machine::end`] waits.
+pub struct Machine {
+    running: Running,
+    guest: Guest,
+}
+
+impl Machine {
+    /// Boots a container on a writable layer that goes with it, and waits until it is up.
+    pub async fn boot(boot: Boot) -> Result<Self, MachineError> {
+        let mut running = Running::start(Launch {
+            wanted: format!("{PREFIX}{}", boot.image),
+            image: boot.image.clone(),
+            lowers: boot.lowers,
+            writable: Writable::Memory(nspawn::default_memory()),
+            payload: Payload::Boot(boot.profile.parameters()),
+        })
+        .await?;
+        let machine = running.name().to_owned();
+        let leader = match tokio::time::timeout(boot.timeout, running.ready()).await {
+            Ok(Ok(leader)) => leader,
+            Ok(Err(error)) => {
+                running.gone().await;
+                return Err(error);
+            }
+            Err(_) => {
+                let console = running.end().await.map_or_else(|_| String::new(), |e| e.console);
+                return Err(MachineError::BootTimeout {
+                    machine,
+                    limit: boot.timeout,
+                    console,
+                });
+            }
+        };
+        match Guest::connect(leader).await {
+            Ok(guest) => Ok(Self { running, guest }),
+            Err(source) => {
+                let console = running.end().await.map_or_else(|_| String::new(), |e| e.console);
+                Err(MachineError::NoGuest {
+                    machine,
+                    source,
+                    console,
+                })
+            }
+        }
+    }
+
+    /// The machine's name.
+    pub fn name(&self) -> &str {
+        self.running.name()
+    }
+
+    /// Its systemd.
+    pub fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    /// Waits until the container has ended without having been asked to.
+    pub async fn died(&mut self) -> MachineError {
+        self.running.died().await
+    }
+
+    /// Lets the container stay up when this process ends.
+    pub async fn keep(mut self) -> Result<String, MachineError> {
+        self.running.keep().await?;
+        Ok(self.running.name().to_owned())
+    }
+
+    /// Ends the container and waits until nothing of it is left.
+    pub async fn end(self) -> Result<(), MachineError> {
+        drop(self.guest);
+        self.running.end().await.map(drop)
+    }
+}

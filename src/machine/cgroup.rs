@@ -1,0 +1,350 @@
+//! The cgroups that a container needs on a host without systemd.
+//!
+//! systemd-nspawn with `--keep-unit` makes its `payload` cgroup below the cgroup in which it was
+//! started. On a host without systemd that is the root for everyone, where containers would
+//! fight. So each container gets `postroj/<machine>` in every hierarchy that its systemd will use:
+//! the version 2 root, or on a hybrid host the `unified` and the `systemd` hierarchies and the
+//! version 1 controllers that limit memory, processors and processes. On a host with systemd the
+//! transient unit is that cgroup.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The directory below each hierarchy's root in which the containers' cgroups are.
+const PARENT: &str = "postroj";
+
+/// The version 1 controllers that limits need.
+const LIMITING: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// One mounted cgroup hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hierarchy {
+    mount_point: PathBuf,
+    /// `name=systemd`, a version 1 controller, or empty for version 2.
+    kinds: Vec<String>,
+    version: u8,
+}
+
+impl Hierarchy {
+    fn is_wanted(&self) -> bool {
+        self.version == 2
+            || self
+                .kinds
+                .iter()
+                .any(|kind| kind == "name=systemd" || LIMITING.contains(&kind.as_str()))
+    }
+}
+
+/// How the host has mounted its cgroups; see systemd's `CGROUP_DELEGATION.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Version 2 alone.
+    Unified,
+    /// Version 1 controllers, with version 2 beside them for keeping track of processes.
+    Hybrid,
+    /// Version 1 alone.
+    Legacy,
+    /// None that can be found.
+    Absent,
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Unified => "version 2",
+            Self::Hybrid => "hybrid (version 1 controllers beside version 2)",
+            Self::Legacy => "version 1",
+            Self::Absent => "not mounted",
+        })
+    }
+}
+
+/// The cgroup hierarchies of this mount namespace.
+#[derive(Debug, Clone)]
+pub struct Hierarchies(Vec<Hierarchy>);
+
+impl Hierarchies {
+    /// Reads them from `/proc/self/mountinfo`; proc(5) has the format.
+    pub fn load() -> io::Result<Self> {
+        Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?))
+    }
+
+    fn parse(mountinfo: &str) -> Self {
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        for line in mountinfo.lines() {
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
+            let mount_point = left.split(' ').nth(4).unwrap_or_default();
+            let mut right = right.split(' ');
+            let version = match right.next() {
+                Some("cgroup2") => 2,
+                Some("cgroup") => 1,
+                _ => continue,
+            };
+            let kinds = if version == 1 {
+                right
+                    .nth(1)
+                    .unwrap_or_default()
+                    .split(',')
+                    .map(str::to_owned)
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            let hierarchy = Hierarchy {
+                mount_point: PathBuf::from(mount_point),
+                kinds,
+                version,
+            };
+            // The first mount of a hierarchy is the host's own; later ones are views of it.
+            let known = hierarchies
+                .iter()
+                .any(|known| known.version == version && known.kinds == hierarchy.kinds);
+            if mount_point.starts_with("/sys/fs/cgroup") && !known {
+                hierarchies.push(hierarchy);
+            }
+        }
+        Self(hierarchies)
+    }
+
+    /// How they are laid out.
+    pub fn layout(&self) -> Layout {
+        let unified = self.0.iter().any(|hierarchy| hierarchy.version == 2);
+        let legacy = self.0.iter().any(|hierarchy| hierarchy.version == 1);
+        match (unified, legacy) {
+            (true, false) => Layout::Unified,
+            (true, true) => Layout::Hybrid,
+            (false, true) => Layout::Legacy,
+            (false, false) => Layout::Absent,
+        }
+    }
+
+    /// The version 2 hierarchy's mount point.
+    pub(super) fn unified(&self) -> Option<&Path> {
+        self.0
+            .iter()
+            .find(|hierarchy| hierarchy.version == 2)
+            .map(|hierarchy| hierarchy.mount_point.as_path())
+    }
+
+    /// The cgroups of `machine`, whether they exist or not.
+    pub(super) fn of_machine(&self, machine: &str) -> Cgroups {
+        let directories = self
+            .0
+            .iter()
+            .filter(|hierarchy| hierarchy.is_wanted())
+            .map(|hierarchy| hierarchy.mount_point.join(PARENT).join(machine))
+            .collect();
+        Cgroups {
+            directories,
+            unified: self
+                .unified()
+                .map(|mount_point| mount_point.join(PARENT).join(machine)),
+        }
+    }
+
+    /// The names of the machines that have a cgroup here, also those that crashed.
+    pub(super) fn machines(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .0
+            .iter()
+            .filter(|hierarchy| hierarchy.is_wanted())
+            .filter_map(|hierarchy| fs::read_dir(hierarchy.mount_point.join(PARENT)).ok())
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// The cgroups of one machine.
+#[derive(Debug, Clone)]
+pub(super) struct Cgroups {
+    directories: Vec<PathBuf>,
+    unified: Option<PathBuf>,
+}
+
+impl Cgroups {
+    /// Makes them, and opens the files by which a process joins them.
+    pub(super) fn create(&self) -> io::Result<Vec<OwnedFd>> {
+        self.directories
+            .iter()
+            .map(|directory| {
+                create_directory(directory).map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("cannot create the cgroup {}: {error}", directory.display()),
+                    )
+                })?;
+                fs::File::options()
+                    .write(true)
+                    .open(directory.join("cgroup.procs"))
+                    .map(OwnedFd::from)
+            })
+            .collect()
+    }
+
+    /// Kills whatever is left in them; [`Self::remove`] waits until it is gone.
+    pub(super) fn kill(&self) {
+        if let Some(unified) = &self.unified {
+            // Linux 5.14 and newer; before that, one by one.
+            if fs::write(unified.join("cgroup.kill"), "1").is_ok() {
+                return;
+            }
+        }
+        for directory in &self.directories {
+            kill_each(directory);
+        }
+    }
+
+    /// Removes them, once no process is left in them; gives up waiting after `patience`.
+    pub(super) fn remove(&self, patience: Duration) -> io::Result<()> {
+        self.wait_empty(Instant::now() + patience)?;
+        let mut first_error = None;
+        for directory in &self.directories {
+            if let Err(error) = remove_tree(directory) {
+                first_error.get_or_insert(error);
+            }
+            if let Some(parent) = directory.parent() {
+                // Other machines may be in it.
+                let _ = fs::remove_dir(parent);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Waits for the kernel to tell that no process is left, until `deadline`. cgroups(7): a
+    /// change of `cgroup.events` is told to poll(2), to who has read the file before.
+    fn wait_empty(&self, deadline: Instant) -> io::Result<()> {
+        let Some(events) = self
+            .unified
+            .as_ref()
+            .and_then(|unified| fs::File::open(unified.join("cgroup.events")).ok())
+        else {
+            return Ok(());
+        };
+        loop {
+            let mut text = [0; 256];
+            let length = rustix::io::pread(&events, &mut text, 0)?;
+            let populated = text[..length].windows(11).any(|part| part == b"populated 1");
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !populated || left.is_zero() {
+                return Ok(());
+            }
+            let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+            poll(
+                &mut [PollFd::new(&events, PollFlags::PRI)],
+                Some(&timeout),
+            )?;
+        }
+    }
+}
+
+/// Makes a cgroup and its parent, which a neighbour may be removing at this moment.
+fn create_directory(directory: &Path) -> io::Result<()> {
+    let mut attempts = 0;
+    loop {
+        match fs::create_dir_all(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < 10 => attempts += 1,
+            other => return other,
+        }
+    }
+}
+
+fn kill_each(directory: &Path) {
+    if let Ok(entries) = fs::read_dir(directory) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                kill_each(&entry.path());
+            }
+        }
+    }
+    for pid in processes(directory) {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// The processes of one cgroup, without those of the cgroups below it.
+pub(super) fn processes(directory: &Path) -> Vec<i32> {
+    fs::read_to_string(directory.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
+/// Removes a cgroup and those below it; one that is not there is fine.
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+33 30 0:29 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
+34 30 0:30 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup rw
+36 30 0:31 /x /sys/fs/cgroup/other rw,relatime - cgroup2 cgroup rw
+";
+
+    #[test]
+    fn finds_the_hierarchies_of_a_hybrid_host() {
+        let hierarchies = Hierarchies::parse(HYBRID);
+        assert_eq!(hierarchies.layout(), Layout::Hybrid);
+        assert_eq!(
+            hierarchies.unified(),
+            Some(Path::new("/sys/fs/cgroup/unified"))
+        );
+    }
+
+    #[test]
+    fn a_hybrid_host_gets_one_cgroup_for_each_hierarchy_that_matters() {
+        let cgroups = Hierarchies::parse(HYBRID).of_machine("postroj-x");
+        let expected: Vec<PathBuf> = ["cpu", "memory", "systemd", "unified"]
+            .iter()
+            .map(|name| PathBuf::from(format!("/sys/fs/cgroup/{name}/postroj/postroj-x")))
+            .collect();
+        assert_eq!(cgroups.directories, expected);
+    }
+
+    #[test]
+    fn a_unified_host_gets_one() {
+        let hierarchies =
+            Hierarchies::parse("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+        assert_eq!(hierarchies.layout(), Layout::Unified);
+        assert_eq!(
+            hierarchies.of_machine("postroj-x").directories,
+            [PathBuf::from("/sys/fs/cgroup/postroj/postroj-x")]
+        );
+    }
+}

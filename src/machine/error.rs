@@ -1,0 +1,106 @@
+//! What can go wrong with a container.
+
+use std::io;
+use std::time::Duration;
+
+use super::guest::GuestError;
+
+/// Why there is no container, or why it could not be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// systemd-nspawn is not installed.
+    #[error("systemd-nspawn is not installed: no directory of PATH has it")]
+    NoNspawn,
+    /// systemd-nspawn is too old.
+    #[error("systemd-nspawn {found} is too old: {minimum} or newer is needed")]
+    OldNspawn {
+        /// Its version.
+        found: u32,
+        /// The oldest that will do.
+        minimum: u32,
+    },
+    /// This process may not do what containers need.
+    #[error("containers need root")]
+    NotRoot,
+    /// The host refused something.
+    #[error("cannot {action}: {source}")]
+    Host {
+        /// What was to be done.
+        action: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The host's systemd cannot be talked to.
+    #[error("cannot talk to the host's systemd over D-Bus: {0}")]
+    HostBus(#[source] zbus::Error),
+    /// machined cannot be talked to.
+    #[error("cannot talk to systemd-machined: {0}")]
+    Machined(#[source] zbus::Error),
+    /// The host's systemd would not start the container's unit.
+    #[error("the host's systemd did not start {unit}: {source}")]
+    Unit {
+        /// The unit.
+        unit: String,
+        /// Its answer.
+        source: zbus::Error,
+    },
+    /// The supervisor could not put the container together.
+    #[error("{machine}: {message}")]
+    Assembly {
+        /// The machine.
+        machine: String,
+        /// What it said.
+        message: String,
+    },
+    /// The supervisor has gone without a word.
+    #[error("{machine}: its supervisor was killed")]
+    Killed {
+        /// The machine.
+        machine: String,
+    },
+    /// The container ended while it was booting or in use.
+    #[error("{machine} ended by itself{}", code.map_or_else(String::new, |code| format!(" (systemd-nspawn: exit code {code})")))]
+    Died {
+        /// The machine.
+        machine: String,
+        /// systemd-nspawn's exit code.
+        code: Option<i32>,
+        /// The last of its console.
+        console: String,
+    },
+    /// The container did not come up in time.
+    #[error("{machine} did not boot within {} s", limit.as_secs_f64())]
+    BootTimeout {
+        /// The machine.
+        machine: String,
+        /// What it was given.
+        limit: Duration,
+        /// The last of its console.
+        console: String,
+    },
+    /// The container is up, but its systemd cannot be talked to.
+    #[error("{machine}: {source}")]
+    NoGuest {
+        /// The machine.
+        machine: String,
+        /// Why.
+        source: GuestError,
+        /// The last of its console.
+        console: String,
+    },
+    /// There is no such container.
+    #[error("no container is named {0}")]
+    NoMachine(String),
+}
+
+impl MachineError {
+    /// The last of the container's console, where there is one.
+    pub fn console(&self) -> Option<&str> {
+        match self {
+            Self::Died { console, .. }
+            | Self::BootTimeout { console, .. }
+            | Self::NoGuest { console, .. } => Some(console),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Talking to the systemd of a container over its own system bus.
+//!
+//! systemd's private socket is of no use from outside: the container's PID 1 sees a peer that is
+//! not in its process namespace, and hangs up. So the container needs a D-Bus daemon.
+
+mod command;
+mod unit;
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use zbus::Connection;
+use zbus::connection::Builder;
+
+pub use command::{Command, ExitStatus, Output};
+pub use unit::{Unit, UnitState};
+
+use super::bus::ManagerProxy;
+use super::rootfs::Rootfs;
+
+/// Where the system bus listens; D-Bus specification, "Well-known Message Bus Instances".
+const SYSTEM_BUS: &str = "run/dbus/system_bus_socket";
+
+/// What can go wrong between postroj and a container's systemd.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// The container has no system bus that answers.
+    #[error("cannot reach the container's D-Bus system bus at /{SYSTEM_BUS}: {0}")]
+    NoBus(#[source] io::Error),
+    /// The system bus or systemd did not do what it was asked.
+    #[error("the container's systemd, asked to {action}: {source}")]
+    Bus {
+        /// What it was asked.
+        action: String,
+        /// Its answer.
+        source: zbus::Error,
+    },
+    /// A command took longer than it was given.
+    #[error("{program} did not end within {} s", limit.as_secs_f64())]
+    Timeout {
+        /// The command.
+        program: String,
+        /// What it was given.
+        limit: Duration,
+        /// What it had written until then.
+        output: Output,
+    },
+    /// A file of the container could not be read or written.
+    #[error("{path} in the container: {source}")]
+    File {
+        /// Its path there.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A pipe or descriptor could not be made.
+    #[error("cannot set up the output of {program}: {source}")]
+    Descriptors {
+        /// The command.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A container's systemd.
+#[derive(Debug)]
+pub struct Guest {
+    bus: Connection,
+    manager: ManagerProxy<'static>,
+    root: Rootfs,
+    leader: i32,
+}
+
+impl Guest {
+    /// Connects to the system bus of the container whose init is the process `leader`.
+    pub(super) async fn connect(leader: i32) -> Result<Self, GuestError> {
+        let root = Rootfs::open(Path::new(&format!("/proc/{leader}/root")))
+            .map_err(GuestError::NoBus)?;
+        let stream = connect_bus(&root).map_err(GuestError::NoBus)?;
+        let bus = Builder::unix_stream(stream)
+            .build()
+            .await
+            .map_err(|error| GuestError::NoBus(io::Error::other(error)))?;
+        let manager = asked("answer", ManagerProxy::new(&bus).await)?;
+        asked("tell its changes", manager.subscribe().await)?;
+        Ok(Self {
+            bus,
+            manager,
+            root,
+            leader,
+        })
+    }
+
+    /// The container's init, in the host's numbering.
+    pub fn leader(&self) -> i32 {
+        self.leader
+    }
+
+    /// The version of the container's systemd, as it words it: `252.39-1~deb12u1`.
+    pub async fn systemd_version(&self) -> Result<String, GuestError> {
+        asked("tell its version", self.manager.version().await)
+    }
+
+    /// Whether there is a file at `path` in the container.
+    pub fn has_file(&self, path: &str) -> bool {
+        self.root.exists(path)
+    }
+
+    /// Opens a file of the container.
+    pub(super) fn open(&self, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        self.root.open_at(path, flags, mode)
+    }
+
+    /// Reads a regular file of the container, of at most 1 MiB.
+    pub fn read_file(&self, path: &str) -> Result<Vec<u8>, GuestError> {
+        self.root
+            .read(path, 1 << 20)
+            .map_err(|source| GuestError::File {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    /// Copies a file of the host to `directory/name` in the container; gives the path there.
+    pub fn copy_in(
+        &self,
+        source: &Path,
+        directory: &str,
+        name: &str,
+    ) -> Result<String, GuestError> {
+        let path = format!("{directory}/{name}");
+        std::fs::File::open(source)
+            .and_then(|mut file| self.root.copy(directory, name, &mut file))
+            .map_err(|source| GuestError::File {
+                path: path.clone(),
+                source,
+            })?;
+        Ok(path)
+    }
+
+    /// The bytes that the container can still write.
+    pub fn free_space(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(self.root.as_fd())?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// Connects to the bus by a descriptor, so that no link in the container can lead to the host's.
+fn connect_bus(root: &Rootfs) -> io::Result<UnixStream> {
+    let socket = root.open_at(SYSTEM_BUS, OFlags::PATH, Mode::empty())?;
+    let mode = rustix::fs::fstat(&socket)?.st_mode;
+    if FileType::from_raw_mode(mode) != FileType::Socket {
+        return Err(io::Error::other("not a socket"));
+    }
+    UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd()))
+}
+
+fn asked<T>(action: &str, result: zbus::Result<T>) -> Result<T, GuestError> {
+    result.map_err(|source| GuestError::Bus {
+        action: action.to_owned(),
+        source,
+    })
+}

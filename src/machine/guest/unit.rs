@@ -1,0 +1,236 @@
+//! Units of a container: their state, their changes, and starting them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
+use zbus::names::InterfaceName;
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+
+use super::command::job_result;
+use super::{Guest, GuestError, asked};
+
+const UNIT: InterfaceName<'static> =
+    InterfaceName::from_static_str_unchecked("org.freedesktop.systemd1.Unit");
+const SERVICE: InterfaceName<'static> =
+    InterfaceName::from_static_str_unchecked("org.freedesktop.systemd1.Service");
+
+/// What systemd says of a unit; org.freedesktop.systemd1(5) has the words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnitState {
+    /// `loaded`, `not-found`, `masked`, `bad-setting`, `error`, …
+    pub load_state: String,
+    /// Why it could not be loaded.
+    pub load_error: String,
+    /// `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`.
+    pub active_state: String,
+    /// The state in the words of the unit's type: `running`, `exited`, `auto-restart`, `listening`, …
+    pub sub_state: String,
+    /// `enabled`, `disabled`, `static`, …
+    pub unit_file_state: String,
+    /// Identifies one run of the unit; empty when it has never run. systemd 232 and newer.
+    pub invocation_id: Vec<u8>,
+    /// When it last became active, in microseconds of `CLOCK_MONOTONIC`; 0 when it never was.
+    pub active_enter: u64,
+    /// When it last became inactive, in microseconds of `CLOCK_MONOTONIC`; 0 when it never was.
+    pub inactive_enter: u64,
+    /// A service's type: `simple`, `oneshot`, …; empty for a unit that is no service.
+    pub service_type: String,
+    /// A service's `Result`: `success`, `exit-code`, `signal`, `start-limit-hit`, …
+    pub result: String,
+    /// A service's main process in the container's numbering, or 0.
+    pub main_pid: u32,
+    /// How a service's main process ended: waitid(2)'s `si_code`, or 0.
+    pub exec_main_code: i32,
+    /// The exit code or the signal with which a service's main process ended.
+    pub exec_main_status: i32,
+    /// When a service's main process last started, in microseconds of `CLOCK_MONOTONIC`.
+    pub exec_main_start: u64,
+    /// How often systemd has restarted a service; systemd 235 and newer.
+    pub restarts: u32,
+}
+
+impl UnitState {
+    /// Whether the unit is up.
+    pub fn is_active(&self) -> bool {
+        matches!(self.active_state.as_str(), "active" | "reloading" | "refreshing")
+    }
+
+    /// Whether the unit has run at all since the container was booted.
+    pub fn has_run(&self) -> bool {
+        self.active_enter > 0 || self.exec_main_start > 0
+    }
+}
+
+impl std::fmt::Display for UnitState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.load_state != "loaded" {
+            return write!(formatter, "{}", self.load_state);
+        }
+        write!(formatter, "{} ({})", self.active_state, self.sub_state)?;
+        match (self.exec_main_code, self.result.as_str()) {
+            (1, _) if self.exec_main_status != 0 => {
+                write!(formatter, ", exit code {}", self.exec_main_status)?;
+            }
+            (2 | 3, _) => write!(formatter, ", signal {}", self.exec_main_status)?,
+            (_, "" | "success") => {}
+            (_, result) => write!(formatter, ", {result}")?,
+        }
+        if self.restarts > 0 {
+            write!(formatter, ", restarted {} times", self.restarts)?;
+        }
+        Ok(())
+    }
+}
+
+/// A unit of a container.
+pub struct Unit<'a> {
+    name: String,
+    properties: PropertiesProxy<'a>,
+    changes: PropertiesChangedStream,
+}
+
+impl Unit<'_> {
+    /// Its full name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its state now.
+    pub async fn state(&self) -> Result<UnitState, GuestError> {
+        let action = format!("tell the state of {}", self.name);
+        let unit = asked(&action, self.properties.get_all(UNIT).await.map_err(Into::into))?;
+        let service = if is_service(&self.name) {
+            asked(&action, self.properties.get_all(SERVICE).await.map_err(Into::into))?
+        } else {
+            HashMap::new()
+        };
+        Ok(state_from(&unit, &service))
+    }
+
+    /// Waits until systemd tells of a change; the state may be the same all the same.
+    pub async fn changed(&mut self) {
+        if self.changes.next().await.is_none() {
+            // The bus has gone, and with it whoever could tell.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Guest {
+    /// A unit by its full name, loaded if need be, watched from now on.
+    pub async fn unit(&self, name: &str) -> Result<Unit<'_>, GuestError> {
+        let path = asked(&format!("load {name}"), self.manager.load_unit(name).await)?;
+        let action = format!("watch {name}");
+        let builder = PropertiesProxy::builder(&self.bus)
+            .destination("org.freedesktop.systemd1")
+            .path(path);
+        let properties = asked(&action, builder.build().await)?;
+        let changes = asked(&action, properties.receive_properties_changed().await)?;
+        Ok(Unit {
+            name: name.to_owned(),
+            properties,
+            changes,
+        })
+    }
+
+    /// Enables a unit, if it can be, and reads the unit files anew.
+    pub async fn enable_unit(&self, name: &str) -> Result<(), GuestError> {
+        let enabled = self.manager.enable_unit_files(&[name], false, false).await;
+        asked(&format!("enable {name}"), enabled)?;
+        asked("read its unit files", self.manager.reload().await)
+    }
+
+    /// Starts a unit and waits for the job's end, at most `limit` long; gives the job's result,
+    /// `done` when all is well, `timeout` when `limit` has passed.
+    pub async fn start_unit(&self, name: &str, limit: Duration) -> Result<String, GuestError> {
+        let mut jobs = asked("tell of jobs", self.manager.receive_job_removed().await)?;
+        let started = self.manager.start_unit(name, "replace").await;
+        let job: OwnedObjectPath = asked(&format!("start {name}"), started)?;
+        let result = tokio::time::timeout(limit, job_result(&mut jobs, &job)).await;
+        Ok(result.unwrap_or_else(|_| "timeout".to_owned()))
+    }
+}
+
+fn is_service(name: &str) -> bool {
+    name.ends_with(".service")
+}
+
+type Properties = HashMap<String, OwnedVariant>;
+
+fn state_from(unit: &Properties, service: &Properties) -> UnitState {
+    UnitState {
+        load_state: text(unit, "LoadState"),
+        load_error: load_error(unit),
+        active_state: text(unit, "ActiveState"),
+        sub_state: text(unit, "SubState"),
+        unit_file_state: text(unit, "UnitFileState"),
+        invocation_id: bytes(unit, "InvocationID"),
+        active_enter: number(unit, "ActiveEnterTimestampMonotonic"),
+        inactive_enter: number(unit, "InactiveEnterTimestampMonotonic"),
+        service_type: text(service, "Type"),
+        result: text(service, "Result"),
+        main_pid: small(service, "MainPID"),
+        exec_main_code: signed(service, "ExecMainCode"),
+        exec_main_status: signed(service, "ExecMainStatus"),
+        exec_main_start: number(service, "ExecMainStartTimestampMonotonic"),
+        restarts: small(service, "NRestarts"),
+    }
+}
+
+fn get<'a>(properties: &'a Properties, name: &str) -> Option<&'a Variant<'static>> {
+    properties.get(name).map(|value| &**value)
+}
+
+fn text(properties: &Properties, name: &str) -> String {
+    match get(properties, name) {
+        Some(Variant::Str(text)) => text.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn number(properties: &Properties, name: &str) -> u64 {
+    match get(properties, name) {
+        Some(Variant::U64(number)) => *number,
+        _ => 0,
+    }
+}
+
+fn small(properties: &Properties, name: &str) -> u32 {
+    match get(properties, name) {
+        Some(Variant::U32(number)) => *number,
+        _ => 0,
+    }
+}
+
+fn signed(properties: &Properties, name: &str) -> i32 {
+    match get(properties, name) {
+        Some(Variant::I32(number)) => *number,
+        _ => 0,
+    }
+}
+
+fn bytes(properties: &Properties, name: &str) -> Vec<u8> {
+    match get(properties, name) {
+        Some(Variant::Array(array)) => array
+            .iter()
+            .filter_map(|byte| match byte {
+                Variant::U8(byte) => Some(*byte),
+                _ => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// `LoadError` is a pair: the error's D-Bus name and its message.
+fn load_error(properties: &Properties) -> String {
+    match get(properties, "LoadError") {
+        Some(Variant::Structure(pair)) => match pair.fields().get(1) {
+            Some(Variant::Str(message)) => message.to_string(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,60 @@
+//! A host that systemd does not run: a CI container, a build machine.
+
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use async_trait::async_trait;
+use tokio::process::{Child, Command};
+
+use super::{Host, Launched, SUPERVISE_COMMAND};
+use crate::machine::MachineError;
+use crate::machine::cgroup::Hierarchies;
+use crate::machine::spec::CgroupOwner;
+
+/// Supervisors are children of this process.
+pub(in crate::machine) struct Direct;
+
+#[async_trait]
+impl Host for Direct {
+    fn cgroup_owner(&self) -> CgroupOwner {
+        CgroupOwner::Supervisor
+    }
+
+    async fn names_in_use(&self) -> Result<Vec<String>, MachineError> {
+        let hierarchies = Hierarchies::load().map_err(|source| MachineError::Host {
+            action: "read the cgroup hierarchies",
+            source,
+        })?;
+        Ok(hierarchies.machines())
+    }
+
+    async fn launch(
+        &self,
+        _machine: &str,
+        lifeline: OwnedFd,
+    ) -> Result<Box<dyn Launched>, MachineError> {
+        // The running program, even if its file has been replaced since.
+        let child = Command::new("/proc/self/exe")
+            .arg0("postroj")
+            .arg(SUPERVISE_COMMAND)
+            .current_dir("/")
+            .stdin(lifeline)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|source| MachineError::Host {
+                action: "start the container's supervisor",
+                source,
+            })?;
+        Ok(Box::new(Supervised(child)))
+    }
+}
+
+struct Supervised(Child);
+
+#[async_trait]
+impl Launched for Supervised {
+    async fn gone(&mut self) {
+        let _ = self.0.wait().await;
+    }
+}

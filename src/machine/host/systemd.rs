@@ -1,0 +1,115 @@
+//! A host that systemd runs: containers are its units, registered with machined.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use zbus::{Connection, Fd, Variant};
+
+use super::{Host, Launched, SUPERVISE_COMMAND};
+use crate::machine::MachineError;
+use crate::machine::bus::{MachinedProxy, ManagerProxy, Property, UnitRemovedStream};
+use crate::machine::spec::CgroupOwner;
+
+/// How long systemd may take to forget a unit that has ended.
+const FORGET_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Supervisors are transient services of the host's systemd.
+pub(in crate::machine) struct Systemd {
+    bus: Connection,
+    manager: ManagerProxy<'static>,
+}
+
+impl Systemd {
+    /// Connects to the host's system bus.
+    pub(in crate::machine) async fn connect() -> Result<Self, MachineError> {
+        let bus = Connection::system().await.map_err(host_bus)?;
+        let manager = ManagerProxy::new(&bus).await.map_err(host_bus)?;
+        Ok(Self { bus, manager })
+    }
+}
+
+fn host_bus(source: zbus::Error) -> MachineError {
+    MachineError::HostBus(source)
+}
+
+#[async_trait]
+impl Host for Systemd {
+    fn cgroup_owner(&self) -> CgroupOwner {
+        CgroupOwner::Systemd
+    }
+
+    async fn names_in_use(&self) -> Result<Vec<String>, MachineError> {
+        let machined = MachinedProxy::new(&self.bus).await.map_err(host_bus)?;
+        let machines = machined
+            .list_machines()
+            .await
+            .map_err(MachineError::Machined)?;
+        Ok(machines.into_iter().map(|(name, ..)| name).collect())
+    }
+
+    async fn launch(
+        &self,
+        machine: &str,
+        lifeline: OwnedFd,
+    ) -> Result<Box<dyn Launched>, MachineError> {
+        self.manager.subscribe().await.map_err(host_bus)?;
+        let removed = self
+            .manager
+            .receive_unit_removed()
+            .await
+            .map_err(host_bus)?;
+        let unit = format!("{machine}.service");
+        let program = std::env::current_exe().map_err(|source| MachineError::Host {
+            action: "find the path of the running program",
+            source,
+        })?;
+        let program = program.to_string_lossy().into_owned();
+        let arguments = vec![program.clone(), SUPERVISE_COMMAND.to_owned()];
+        let properties: Vec<Property<'_>> = vec![
+            ("Description", format!("postroj container {machine}").into()),
+            ("Type", "exec".into()),
+            ("ExecStart", Variant::from(vec![(program, arguments, false)])),
+            (
+                "StandardInputFileDescriptor",
+                Variant::from(Fd::from(lifeline.as_fd())),
+            ),
+            ("Slice", "machine.slice".into()),
+            ("Delegate", true.into()),
+            ("KillMode", "mixed".into()),
+            ("TasksMax", 16384_u64.into()),
+            ("CollectMode", "inactive-or-failed".into()),
+        ];
+        self.manager
+            .start_transient_unit(&unit, "fail", &properties, &[])
+            .await
+            .map_err(|source| MachineError::Unit {
+                unit: unit.clone(),
+                source,
+            })?;
+        Ok(Box::new(Unit {
+            name: unit,
+            removed,
+        }))
+    }
+}
+
+struct Unit {
+    name: String,
+    removed: UnitRemovedStream,
+}
+
+#[async_trait]
+impl Launched for Unit {
+    async fn gone(&mut self) {
+        let forgotten = async {
+            while let Some(signal) = self.removed.next().await {
+                if signal.args().is_ok_and(|args| args.id == self.name) {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FORGET_PATIENCE, forgotten).await;
+    }
+}

@@ -1,0 +1,77 @@
+//! The host's systemd-nspawn.
+
+use std::path::PathBuf;
+
+use super::MachineError;
+
+/// The oldest systemd-nspawn that will do.
+pub const MINIMUM_SYSTEMD: u32 = 247;
+
+/// A systemd-nspawn that will do.
+#[derive(Debug, Clone)]
+pub struct Nspawn {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its version.
+    pub version: u32,
+}
+
+impl Nspawn {
+    /// Finds it in `PATH` and asks its version.
+    pub async fn find() -> Result<Self, MachineError> {
+        let path = std::env::var_os("PATH")
+            .and_then(|path| {
+                std::env::split_paths(&path)
+                    .map(|directory| directory.join("systemd-nspawn"))
+                    .find(|candidate| candidate.is_file())
+            })
+            .ok_or(MachineError::NoNspawn)?;
+        let output = tokio::process::Command::new(&path)
+            .arg("--version")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .await
+            .map_err(|source| MachineError::Host {
+                action: "run systemd-nspawn",
+                source,
+            })?;
+        let found = parse_version(&String::from_utf8_lossy(&output.stdout)).unwrap_or(0);
+        if found < MINIMUM_SYSTEMD {
+            return Err(MachineError::OldNspawn {
+                found,
+                minimum: MINIMUM_SYSTEMD,
+            });
+        }
+        Ok(Self {
+            path,
+            version: found,
+        })
+    }
+}
+
+/// The number in `systemd 252 (252.39-1~deb12u1)`.
+fn parse_version(text: &str) -> Option<u32> {
+    let number = text.strip_prefix("systemd ")?;
+    let end = number
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(number.len());
+    number[..end].parse().ok()
+}
+
+/// How much a container may write: half of the host's memory, in bytes.
+pub(super) fn default_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit)) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_first_number() {
+        assert_eq!(parse_version("systemd 252 (252.39-1~deb12u1)\n+PAM"), Some(252));
+        assert_eq!(parse_version("systemd 259~rc1 (259~rc1)"), Some(259));
+        assert_eq!(parse_version("bash 5"), None);
+    }
+}

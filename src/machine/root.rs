@@ -1,0 +1,223 @@
+//! A container's root: the image's layers with a writable one on top, put together by overlayfs.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+
+use super::rootfs::Rootfs;
+use super::spec::{CgroupOwner, Payload, Spec, Writable};
+
+/// The systemd that first refused version 1 and hybrid hosts; see its NEWS for 258.
+const UNIFIED_ONLY: u32 = 258;
+
+/// A root that stands, in the mount namespace of this process.
+pub(super) struct Assembled {
+    directory: PathBuf,
+    systemd: Option<u32>,
+}
+
+impl Assembled {
+    /// The root's path.
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.join("fs/root")
+    }
+
+    /// Whether the container's systemd works with version 2 cgroups only.
+    pub(super) fn needs_unified_hierarchy(&self) -> bool {
+        self.systemd.is_some_and(|version| version >= UNIFIED_ONLY)
+    }
+
+    /// Takes the mounts away, so that the directory can go.
+    pub(super) fn detach(&self) {
+        detach(&self.directory);
+    }
+}
+
+/// Takes away what was mounted in a machine's directory.
+pub(super) fn detach(directory: &Path) {
+    let _ = rustix::mount::unmount(directory.join("fs"), UnmountFlags::DETACH);
+}
+
+/// Puts the root together. The caller has a mount namespace of its own.
+pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
+    let propagation = MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM;
+    rustix::mount::mount_change("/", propagation).map_err(|error| named("/", error))?;
+    let scratch = spec.directory.join("fs");
+    fs::create_dir_all(&scratch)?;
+    let size = match &spec.writable {
+        Writable::Memory(bytes) => *bytes,
+        // Only the links to the layers are in it.
+        Writable::Layer { .. } => 4 << 20,
+    };
+    mount_tmpfs(&scratch, size)?;
+    hide_nspawn_state(spec)?;
+    let root = scratch.join("root");
+    fs::create_dir(&root)?;
+    mount_overlay(spec, &scratch, &root)?;
+    let inside = Rootfs::open(&root)?;
+    furnish(spec, &inside)?;
+    Ok(Assembled {
+        directory: spec.directory.clone(),
+        systemd: systemd_version(&inside),
+    })
+}
+
+fn mount_tmpfs(target: &Path, bytes: u64) -> io::Result<()> {
+    let options = CString::new(format!("mode=0755,size={bytes}"))?;
+    let flags = MountFlags::empty();
+    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str())
+        .map_err(|error| named(&target.display().to_string(), error))
+}
+
+/// Keeps systemd-nspawn's locks and sockets out of the host's `/run`: when it is killed, it leaves
+/// them behind. machined needs the other parts to be where they are.
+fn hide_nspawn_state(spec: &Spec) -> io::Result<()> {
+    let directory = match spec.cgroups {
+        CgroupOwner::Supervisor => "/run/systemd",
+        CgroupOwner::Systemd => "/run/systemd/nspawn/locks",
+    };
+    fs::create_dir_all(directory)?;
+    mount_tmpfs(Path::new(directory), 1 << 20)
+}
+
+fn mount_overlay(spec: &Spec, scratch: &Path, root: &Path) -> io::Result<()> {
+    let links = scratch.join("l");
+    fs::create_dir(&links)?;
+    // mount(2) takes one page of options. Short links hold hundreds of layers in it.
+    let mut lowers = Vec::with_capacity(spec.lowers.len());
+    for (number, lower) in spec.lowers.iter().enumerate() {
+        let link = links.join(number.to_string());
+        std::os::unix::fs::symlink(lower, &link)?;
+        lowers.push(number.to_string());
+    }
+    let (upper, work) = match &spec.writable {
+        Writable::Memory(_) => {
+            let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+            fs::create_dir(&upper)?;
+            fs::create_dir(&work)?;
+            (upper, work)
+        }
+        Writable::Layer { upper, work } => (upper.clone(), work.clone()),
+    };
+    copy_root_attributes(&spec.lowers, &upper)?;
+    let link = |name: &str, target: &Path| -> io::Result<()> {
+        std::os::unix::fs::symlink(target, links.join(name))
+    };
+    link("u", &upper)?;
+    link("w", &work)?;
+    let mut options = format!("lowerdir={},upperdir=u,workdir=w", lowers.join(":"));
+    if matches!(spec.writable, Writable::Memory(_)) {
+        // A rename of an image's directory works as on any file system. In a layer that is kept
+        // it would leave marks that say more than the layer.
+        options.push_str(",redirect_dir=on");
+    }
+    let options = CString::new(options)?;
+    let before = std::env::current_dir()?;
+    std::env::set_current_dir(&links)?;
+    let mounted = rustix::mount::mount(
+        "postroj",
+        root,
+        "overlay",
+        MountFlags::empty(),
+        options.as_c_str(),
+    );
+    std::env::set_current_dir(before)?;
+    mounted.map_err(|error| {
+        io::Error::new(
+            io::Error::from(error).kind(),
+            format!(
+                "cannot put the layers of {} together with overlayfs: {error}",
+                spec.image
+            ),
+        )
+    })
+}
+
+/// The upper directory's own attributes are those of the root: they have to be the image's.
+fn copy_root_attributes(lowers: &[PathBuf], upper: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(topmost) = lowers.first() else {
+        return Err(io::Error::other("the image has no layer"));
+    };
+    let metadata = fs::metadata(topmost)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", topmost.display())))?;
+    std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;
+    fs::set_permissions(upper, metadata.permissions())
+}
+
+/// Writes what differs from container to container.
+fn furnish(spec: &Spec, root: &Rootfs) -> io::Result<()> {
+    root.replace("etc", "resolv.conf", spec.resolv_conf.as_bytes())?;
+    if let Payload::Boot(_) = spec.payload {
+        // With an identity the system does not take this for its first boot, which would enable
+        // and disable units by preset.
+        root.replace("etc", "machine-id", machine_id()?.as_bytes())?;
+        root.replace("etc", "hostname", format!("{}\n", spec.machine).as_bytes())?;
+        let hosts = root.read("etc/hosts", 1 << 20).unwrap_or_default();
+        if !String::from_utf8_lossy(&hosts).contains("localhost") {
+            root.replace("etc", "hosts", DEFAULT_HOSTS)?;
+        }
+    }
+    Ok(())
+}
+
+/// What images for other container tools lack, because those mount it.
+const DEFAULT_HOSTS: &[u8] = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+
+/// A random machine ID; machine-id(5).
+fn machine_id() -> io::Result<String> {
+    use std::fmt::Write as _;
+    let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+    let mut id: String = uuid.trim().chars().filter(|c| *c != '-').collect();
+    let _ = writeln!(id);
+    Ok(id)
+}
+
+/// The version of the image's systemd, by the name of its private library.
+fn systemd_version(root: &Rootfs) -> Option<u32> {
+    let mut directories = vec![
+        "usr/lib/systemd".to_owned(),
+        "lib/systemd".to_owned(),
+        "usr/lib64/systemd".to_owned(),
+    ];
+    for triplet in ["x86_64-linux-gnu", "aarch64-linux-gnu"] {
+        directories.push(format!("usr/lib/{triplet}/systemd"));
+    }
+    directories
+        .iter()
+        .flat_map(|directory| root.names(directory))
+        .find_map(|name| library_version(&name))
+}
+
+/// The version in `libsystemd-shared-252.so`, `libsystemd-shared-257.9-1.fc42.so` and the like.
+fn library_version(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix("libsystemd-shared-")?;
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
+fn named(what: &str, error: rustix::io::Errno) -> io::Error {
+    let error = io::Error::from(error);
+    io::Error::new(error.kind(), format!("cannot mount {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_tells_the_version() {
+        assert_eq!(library_version("libsystemd-shared-252.so"), Some(252));
+        assert_eq!(library_version("libsystemd-shared-262-1.so"), Some(262));
+        assert_eq!(
+            library_version("libsystemd-shared-257.9-1.fc42.so"),
+            Some(257)
+        );
+        assert_eq!(library_version("libsystemd-core-257.so"), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading and writing below a container's root without ever leaving it.
+//!
+//! A path in an image is the image's word: `/etc/resolv.conf` may be a symbolic link to anywhere.
+//! Every access resolves below the root by `openat2(2)` with `RESOLVE_IN_ROOT`, so that an
+//! absolute link means the container's own file and never the host's.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+
+/// The root directory of a container, held open.
+#[derive(Debug)]
+pub(crate) struct Rootfs(OwnedFd);
+
+impl Rootfs {
+    /// Opens the directory at `path`, which is one of ours or a process's `/proc/<pid>/root`.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    /// The root's descriptor.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Opens `path` below the root.
+    pub(crate) fn open_at(
+        &self,
+        path: impl AsRef<Path>,
+        flags: OFlags,
+        mode: Mode,
+    ) -> io::Result<OwnedFd> {
+        let path = relative(path.as_ref());
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat2(
+            &self.0,
+            path,
+            flags,
+            mode,
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )?)
+    }
+
+    /// Whether `path` leads to something.
+    pub(crate) fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.open_at(path, OFlags::PATH, Mode::empty()).is_ok()
+    }
+
+    /// The names in a directory; none where it is not there.
+    pub(crate) fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let Ok(directory) = self.open_at(path, flags, Mode::empty()) else {
+            return Vec::new();
+        };
+        let Ok(entries) = rustix::fs::Dir::new(directory) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
+            .collect()
+    }
+
+    /// Reads a regular file of at most `limit` bytes; anything else is an error, never a hang.
+    pub(crate) fn read(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = self.open_at(path, flags, Mode::empty())?;
+        let metadata = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(metadata.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        File::from(file).take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other(format!("larger than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// Puts a regular file at `directory/name`, whatever was there before; the directory is made
+    /// if it is missing.
+    pub(crate) fn replace(&self, directory: &str, name: &str, content: &[u8]) -> io::Result<()> {
+        let (directory, file) = self.create(directory, name)?;
+        drop(directory);
+        File::from(file).write_all(content)
+    }
+
+    /// As [`Self::replace`], with the content of `source`; gives the number of bytes.
+    pub(crate) fn copy(&self, directory: &str, name: &str, source: &mut File) -> io::Result<u64> {
+        let (_directory, file) = self.create(directory, name)?;
+        io::copy(source, &mut File::from(file))
+    }
+
+    fn create(&self, directory: &str, name: &str) -> io::Result<(OwnedFd, OwnedFd)> {
+        let directory = self.make_directories(directory)?;
+        match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o644))?;
+        // The mode that was asked for, whatever the umask.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+        Ok((directory, file))
+    }
+
+    fn make_directories(&self, path: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut walked = String::new();
+        let mut parent = self.open_at("/", flags, Mode::empty())?;
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            walked = format!("{walked}/{part}");
+            parent = match self.open_at(&walked, flags, Mode::empty()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755))?;
+                    self.open_at(&walked, flags, Mode::empty())?
+                }
+                other => other?,
+            };
+        }
+        Ok(parent)
+    }
+}
+
+/// `openat2(2)` with `RESOLVE_IN_ROOT` takes absolute paths too, but the root itself is `.`.
+fn relative(path: &Path) -> &Path {
+    if path == Path::new("/") {
+        Path::new(".")
+    } else {
+        path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_the_host_stays_inside() {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", directory.path().join("link")).unwrap();
+        let root = Rootfs::open(directory.path()).unwrap();
+        assert!(root.read("link", 100).is_err());
+        root.replace("etc", "hostname", b"inside").unwrap();
+        assert_eq!(root.read("link", 100).unwrap(), b"inside");
+    }
+
+    #[test]
+    fn a_fifo_does_not_hang_the_reader() {
+        let directory = tempfile::tempdir().unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            directory.path().join("fifo"),
+            FileType::Fifo,
+            Mode::from_raw_mode(0o644),
+            0,
+        )
+        .unwrap();
+        let root = Rootfs::open(directory.path()).unwrap();
+        assert!(root.read("fifo", 100).is_err());
+    }
+
+    #[test]
+    fn a_replaced_link_is_not_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Rootfs::open(directory.path()).unwrap();
+        root.replace("", "target", b"precious").unwrap();
+        std::os::unix::fs::symlink("target", directory.path().join("link")).unwrap();
+        root.replace("", "link", b"new").unwrap();
+        assert_eq!(root.read("target", 100).unwrap(), b"precious");
+        assert_eq!(root.read("link", 100).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_large_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Rootfs::open(directory.path()).unwrap();
+        root.replace("a/b", "large", &[0; 200]).unwrap();
+        assert!(root.read("a/b/large", 100).is_err());
+    }
+}

@@ -1,0 +1,290 @@
+//! Which containers of postroj there are on this host.
+//!
+//! ```text
+//! /run/postroj/                    0700
+//! └── <machine>/                   made by who takes the name
+//!     ├── record.json              what it is; written when it is up
+//!     ├── control                  the supervisor's socket: one line asks it for something
+//!     ├── notify                   systemd-nspawn's NOTIFY_SOCKET
+//!     └── fs/                      a mount point; what is mounted is seen by the supervisor only
+//! ```
+//!
+//! Whoever serves a container holds a shared `flock(2)` on its directory. Locks end with the
+//! process that holds them, however it ends, and unlike process numbers they are not reused: a
+//! directory that can be locked exclusively is what a killed run left, and [`Runtime::sweep`]
+//! removes it and its cgroups.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::cgroup::Hierarchies;
+
+/// The longest name that a machine can have; `hostname(7)` says 64 bytes.
+const MAX_NAME: usize = 64;
+
+/// What every machine's name begins with.
+pub const PREFIX: &str = "postroj-";
+
+/// How long a killed machine's processes may take to be gone.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The directory of the containers that are up.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    directory: PathBuf,
+}
+
+/// What is known of a container that is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The machine's name.
+    pub machine: String,
+    /// The image that it was made from.
+    pub image: String,
+    /// The process that is its init, in the host's numbering.
+    pub leader: i32,
+    /// When it was started, in seconds since 1970.
+    pub started: u64,
+    /// The process that postroj was, in the host's numbering.
+    pub owner: u32,
+    /// Whether it stays up when postroj has ended.
+    pub kept: bool,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("/run/postroj"),
+        }
+    }
+}
+
+impl Runtime {
+    /// Takes the first free name that begins with `wanted`, by making its directory.
+    pub(super) fn reserve(
+        &self,
+        wanted: &str,
+        taken: impl Fn(&str) -> bool,
+    ) -> io::Result<Reservation> {
+        for number in 1..=9999 {
+            let name = numbered(wanted, number);
+            if taken(&name) {
+                continue;
+            }
+            // The parent goes with the last machine, which may end at this moment.
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.directory)?;
+            let path = self.directory.join(&name);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+                    ) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            let lock = lock(&path, FlockOperation::NonBlockingLockShared)?;
+            // A sweep may have taken the directory for a leftover in between.
+            if let Some(lock) = lock.filter(|lock| is_still(lock, &path)) {
+                return Ok(Reservation { name, path, lock });
+            }
+        }
+        Err(io::Error::other(format!("no name is free for {wanted}")))
+    }
+
+    /// The containers that are up, by name.
+    pub fn machines(&self) -> io::Result<Vec<Record>> {
+        let mut records: Vec<Record> = self
+            .directories()?
+            .iter()
+            .filter_map(|path| fs::read(path.join("record.json")).ok())
+            .filter_map(|json| serde_json::from_slice(&json).ok())
+            .collect();
+        records.sort_by(|a: &Record, b| a.machine.cmp(&b.machine));
+        Ok(records)
+    }
+
+    /// The directory of `machine`, if it is up.
+    pub(super) fn machine(&self, machine: &str) -> Option<PathBuf> {
+        let is_name = !machine.contains('/') && machine.starts_with(PREFIX);
+        let path = self.directory.join(machine);
+        (is_name && path.join("record.json").exists()).then_some(path)
+    }
+
+    fn directories(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        Ok(entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect())
+    }
+
+    /// Removes what killed runs have left: their processes, cgroups and directories. Gives the
+    /// names of the machines that were swept.
+    pub fn sweep(&self) -> io::Result<Vec<String>> {
+        let hierarchies = Hierarchies::load()?;
+        let mut swept = Vec::new();
+        for path in self.directories()? {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            let held = lock(&path, FlockOperation::NonBlockingLockExclusive);
+            let Ok(Some(_held)) = held else {
+                continue;
+            };
+            let cgroups = hierarchies.of_machine(name);
+            cgroups.kill();
+            cgroups.remove(SWEEP_PATIENCE)?;
+            remove_directory(&path)?;
+            swept.push(name.to_owned());
+        }
+        for name in hierarchies.machines() {
+            if !self.directory.join(&name).exists() {
+                // Not ours to kill: another container may share the cgroups with us, but not
+                // /run. What is empty goes, what is not cannot.
+                let _ = hierarchies.of_machine(&name).remove(Duration::ZERO);
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// A name that is ours, until this is dropped and nobody else holds it.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    lock: OwnedFd,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // The supervisor removes the directory when it ends. If it never began, it is for us.
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        if rustix::fs::flock(&self.lock, exclusive).is_ok() && is_still(&self.lock, &self.path) {
+            let _ = remove_directory(&self.path);
+        }
+    }
+}
+
+/// Holds a machine's directory for as long as the result lives.
+pub(super) fn hold(path: &Path) -> io::Result<OwnedFd> {
+    lock(path, FlockOperation::NonBlockingLockShared)?
+        .filter(|lock| is_still(lock, path))
+        .ok_or_else(|| io::Error::other(format!("{} was swept away", path.display())))
+}
+
+/// Removes a machine's directory, and the parent after the last one.
+pub(super) fn remove_directory(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => result?,
+    }
+    if let Some(parent) = path.parent() {
+        // Other machines may be in it.
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        directory => directory?,
+    };
+    match rustix::fs::flock(&directory, operation) {
+        Ok(()) => Ok(Some(directory)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the directory that `lock` holds is the one that is at `path` now.
+fn is_still(lock: &OwnedFd, path: &Path) -> bool {
+    match (rustix::fs::fstat(lock), fs::metadata(path)) {
+        (Ok(held), Ok(there)) => held.st_ino == there.ino() && held.st_dev == there.dev(),
+        _ => false,
+    }
+}
+
+/// `postroj-x`, `postroj-x-2`, `postroj-x-3`, …, none longer than a host name may be.
+fn numbered(wanted: &str, number: u32) -> String {
+    let suffix = if number == 1 {
+        String::new()
+    } else {
+        format!("-{number}")
+    };
+    let length = wanted.len().min(MAX_NAME - suffix.len());
+    let stem = wanted[..length].trim_end_matches(['-', '.']);
+    format!("{stem}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime(directory: &tempfile::TempDir) -> Runtime {
+        Runtime {
+            directory: directory.path().join("postroj"),
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = runtime(&directory);
+        let first = runtime.reserve("postroj-x", |_| false).unwrap();
+        let second = runtime.reserve("postroj-x", |_| false).unwrap();
+        let fourth = runtime
+            .reserve("postroj-x", |name| name == "postroj-x-3")
+            .unwrap();
+        assert_eq!(first.name, "postroj-x");
+        assert_eq!(second.name, "postroj-x-2");
+        assert_eq!(fourth.name, "postroj-x-4");
+    }
+
+    #[test]
+    fn a_long_name_leaves_room_for_its_number() {
+        let long = format!("postroj-{}", "a".repeat(80));
+        assert_eq!(numbered(&long, 1).len(), 64);
+        assert_eq!(numbered(&long, 12).len(), 64);
+        assert!(numbered(&long, 12).ends_with("a-12"));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_reservation_that_was_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = runtime(&directory);
+        drop(runtime.reserve("postroj-x", |_| false).unwrap());
+        assert!(!directory.path().join("postroj").exists());
+    }
+
+    #[test]
+    fn a_directory_that_somebody_holds_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = runtime(&directory);
+        let reservation = runtime.reserve("postroj-x", |_| false).unwrap();
+        let held = hold(&reservation.path).unwrap();
+        drop(reservation);
+        assert!(directory.path().join("postroj/postroj-x").exists());
+        drop(held);
+    }
+}

@@ -1,0 +1,98 @@
+//! What postroj and a container's supervisor tell each other.
+//!
+//! They share one stream socket. postroj writes one [`Spec`]; the supervisor answers with
+//! [`Told`]. Each is a line of JSON. When postroj's end closes, whether by intent, by a panic or by
+//! `kill -9`, the supervisor ends the container, unless it was told [`DETACH`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The line that makes the container stay up when postroj ends.
+pub(super) const DETACH: &str = "detach";
+
+/// The line on the control socket that ends the container.
+pub(super) const STOP: &str = "stop";
+
+/// A container to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Spec {
+    /// The machine's name, which is its host name too.
+    pub(super) machine: String,
+    /// The name of its image, for the record.
+    pub(super) image: String,
+    /// Its directory below `/run/postroj`.
+    pub(super) directory: PathBuf,
+    /// The layers of its root, topmost first.
+    pub(super) lowers: Vec<PathBuf>,
+    /// Where it writes.
+    pub(super) writable: Writable,
+    /// What runs in it.
+    pub(super) payload: Payload,
+    /// Who looks after its cgroups.
+    pub(super) cgroups: CgroupOwner,
+    /// The path of systemd-nspawn.
+    pub(super) nspawn: PathBuf,
+    /// The content of the container's `/etc/resolv.conf`.
+    pub(super) resolv_conf: String,
+    /// The process that asks for it.
+    pub(super) owner: u32,
+}
+
+/// Where a container writes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Writable {
+    /// In memory, at most so many bytes; gone with the container.
+    Memory(u64),
+    /// In directories that stay: what is written becomes a layer.
+    Layer {
+        /// overlayfs' upper directory.
+        upper: PathBuf,
+        /// overlayfs' work directory, on the same file system.
+        work: PathBuf,
+    },
+}
+
+/// What runs in a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Payload {
+    /// The image's systemd, with these arguments.
+    Boot(Vec<String>),
+    /// A shell script, without systemd.
+    Script(String),
+}
+
+/// Who looks after a container's cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum CgroupOwner {
+    /// The host's systemd: the container is one of its units.
+    Systemd,
+    /// The supervisor, because no systemd runs.
+    Supervisor,
+}
+
+/// What a supervisor tells.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Told {
+    /// systemd in the container has started what it was to start.
+    Ready {
+        /// The container's init, in the host's numbering.
+        leader: i32,
+    },
+    /// The container could not be put together.
+    Failed(String),
+    /// The container has ended and been cleaned up.
+    Ended {
+        /// systemd-nspawn's exit code; `None` when a signal ended it.
+        code: Option<i32>,
+        /// The last of what the container wrote to its console.
+        console: String,
+    },
+}
+
+/// How much of the console is kept.
+pub(super) const CONSOLE_LIMIT: usize = 64 * 1024;
+
+/// How long systemd-nspawn may take to end a container before it is killed itself.
+pub(super) const END_PATIENCE: Duration = Duration::from_secs(10);

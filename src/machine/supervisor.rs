@@ -1,0 +1,444 @@
+//! The process that serves one container, from before it is there until nothing of it is left.
+//!
+//! It is a hidden command of the binary. On a host with systemd it is the main process of the
+//! container's unit, elsewhere a child of postroj. It has a mount namespace of its own, in which
+//! it puts the root together, so that the mounts go when it does; it starts systemd-nspawn, and
+//! it ends the container when postroj goes away. If the supervisor itself is killed, the kernel
+//! sends systemd-nspawn SIGTERM, and that ends the container.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
+use tokio::net::{UnixDatagram, UnixListener, UnixStream};
+
+use super::cgroup::{Cgroups, Hierarchies, Layout};
+use super::root::{self, Assembled};
+use super::runtime::{self, Record};
+use super::spec::{
+    CONSOLE_LIMIT, CgroupOwner, DETACH, END_PATIENCE, Payload, STOP, Spec, Told,
+};
+use super::sys;
+
+/// Serves the container that is asked for on standard input, a socket, until it is gone.
+///
+/// The result is for the exit code only: what went wrong has been told on the socket.
+pub fn supervise() -> io::Result<()> {
+    let stdin = rustix::io::dup(io::stdin().as_fd())?;
+    let socket = StdUnixStream::from(stdin);
+    let spec = read_spec(&socket)?;
+    // Ctrl-C in the terminal is for postroj, which then ends us. A unit's process leads already.
+    let _ = rustix::process::setsid();
+    let result = Supervisor::prepare(&spec);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        socket.set_nonblocking(true)?;
+        let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+        let mut teller = Teller(writer);
+        match result {
+            Ok(supervisor) => supervisor.serve(reader, teller).await,
+            Err(error) => {
+                teller.tell(&Told::Failed(error.to_string())).await;
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Reads one line, and no byte more: what follows belongs to the conversation.
+fn read_spec(socket: &StdUnixStream) -> io::Result<Spec> {
+    let mut line = Vec::new();
+    BufReader::with_capacity(1, socket).read_until(b'\n', &mut line)?;
+    serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+/// Tells postroj, if it is still there.
+struct Teller(OwnedWriteHalf);
+
+impl Teller {
+    async fn tell(&mut self, told: &Told) {
+        if let Ok(mut line) = serde_json::to_vec(told) {
+            line.push(b'\n');
+            let _ = self.0.write_all(&line).await;
+        }
+    }
+}
+
+/// A container whose root stands.
+struct Supervisor<'a> {
+    spec: &'a Spec,
+    /// Says for as long as it is open that the machine's directory is in use.
+    _lock: OwnedFd,
+    root: Assembled,
+    cgroups: Option<Cgroups>,
+    joined: Vec<OwnedFd>,
+}
+
+/// What made the container end.
+enum Reason {
+    Itself(ExitStatus),
+    Asked,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Puts together what the container needs; on an error nothing is left of it.
+    fn prepare(spec: &'a Spec) -> io::Result<Self> {
+        let lock = runtime::hold(&spec.directory)?;
+        let undo = Undo(spec);
+        sys::unshare_mounts()?;
+        let root = root::assemble(spec)?;
+        let hierarchies = Hierarchies::load()?;
+        let (cgroups, joined) = match spec.cgroups {
+            CgroupOwner::Supervisor => {
+                let cgroups = hierarchies.of_machine(&spec.machine);
+                let joined = cgroups.create()?;
+                (Some(cgroups), joined)
+            }
+            CgroupOwner::Systemd => (None, step_aside(&hierarchies)?),
+        };
+        std::mem::forget(undo);
+        Ok(Self {
+            spec,
+            _lock: lock,
+            root,
+            cgroups,
+            joined,
+        })
+    }
+
+    async fn serve(mut self, reader: OwnedReadHalf, mut teller: Teller) -> io::Result<()> {
+        let mut console = Console::default();
+        let outcome = self.run(reader, &mut teller, &mut console).await;
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.kill();
+            if let Err(error) = cgroups.remove(END_PATIENCE) {
+                console.push(format!("postroj: cannot remove the cgroups: {error}\n").as_bytes());
+            }
+        }
+        self.root.detach();
+        runtime::remove_directory(&self.spec.directory)?;
+        let told = match outcome {
+            Ok(status) => Told::Ended {
+                code: status.code(),
+                console: console.text(),
+            },
+            Err(error) => Told::Failed(error.to_string()),
+        };
+        teller.tell(&told).await;
+        Ok(())
+    }
+
+    async fn run(
+        &mut self,
+        reader: OwnedReadHalf,
+        teller: &mut Teller,
+        console: &mut Console,
+    ) -> io::Result<ExitStatus> {
+        let notify = UnixDatagram::bind(self.spec.directory.join("notify"))?;
+        let control = UnixListener::bind(self.spec.directory.join("control"))?;
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let (mut child, mut output) = self.start()?;
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let mut output_open = true;
+        let mut lifeline = Lifeline::new(reader);
+        let mut leader = None;
+        let mut buffer = vec![0; 8192];
+        let mut message = vec![0; 8192];
+        let reason = loop {
+            tokio::select! {
+                status = child.wait() => break Reason::Itself(status?),
+                length = output.read(&mut buffer), if output_open => match length {
+                    Ok(length) if length > 0 => console.push(&buffer[..length]),
+                    _ => output_open = false,
+                },
+                length = notify.recv(&mut message) => {
+                    let text = String::from_utf8_lossy(&message[..length?]).into_owned();
+                    let ready = self.heard(&text, &mut leader, pid)?;
+                    if let Some(leader) = ready {
+                        teller.tell(&Told::Ready { leader }).await;
+                    }
+                }
+                kept = lifeline.next() => {
+                    if !kept {
+                        break Reason::Asked;
+                    }
+                    self.record(leader.unwrap_or_default(), true)?;
+                }
+                asked = control.accept() => if asks_to_stop(asked?.0).await {
+                    break Reason::Asked;
+                },
+                _ = terminate.recv() => break Reason::Asked,
+            }
+        };
+        let status = match reason {
+            Reason::Itself(status) => status,
+            Reason::Asked => self.end(&mut child, pid).await?,
+        };
+        if output_open {
+            // What is in the pipe now; somebody else may hold it open.
+            while let Ok(Ok(length @ 1..)) =
+                tokio::time::timeout(Duration::ZERO, output.read(&mut buffer)).await
+            {
+                console.push(&buffer[..length]);
+            }
+        }
+        Ok(status)
+    }
+
+    /// Starts systemd-nspawn inside the container's cgroups.
+    fn start(&mut self) -> io::Result<(tokio::process::Child, pipe::Receiver)> {
+        let (reader, writer) = io::pipe()?;
+        let mut command = std::process::Command::new(&self.spec.nspawn);
+        command
+            .args(arguments(self.spec, &self.root.path()))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("NOTIFY_SOCKET", self.spec.directory.join("notify"))
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        if self.root.needs_unified_hierarchy() && Hierarchies::load()?.layout() != Layout::Unified
+        {
+            // systemd 258 and newer refuses version 1 hierarchies, which systemd-nspawn would
+            // hand on from this host.
+            command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
+        }
+        sys::confine(&mut command, std::mem::take(&mut self.joined), Signal::TERM);
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        let child = tokio::process::Command::from(command).spawn()?;
+        Ok((child, pipe::Receiver::from_owned_fd(reader.into())?))
+    }
+
+    /// Takes a message of systemd-nspawn's; gives the leader when the container is ready.
+    fn heard(
+        &self,
+        message: &str,
+        leader: &mut Option<i32>,
+        nspawn: Option<Pid>,
+    ) -> io::Result<Option<i32>> {
+        let mut ready = false;
+        for line in message.lines() {
+            if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
+                *leader = pid.parse().ok();
+            }
+            ready |= line == "READY=1";
+        }
+        if !ready {
+            return Ok(None);
+        }
+        let leader = leader
+            .or_else(|| only_child(nspawn?))
+            .ok_or_else(|| io::Error::other("systemd-nspawn did not tell the leader"))?;
+        self.record(leader, false)?;
+        Ok(Some(leader))
+    }
+
+    fn record(&self, leader: i32, kept: bool) -> io::Result<()> {
+        let record = Record {
+            machine: self.spec.machine.clone(),
+            image: self.spec.image.clone(),
+            leader,
+            started: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs(),
+            owner: self.spec.owner,
+            kept,
+        };
+        let path = self.spec.directory.join("record.json");
+        let partial = path.with_extension("new");
+        std::fs::write(&partial, serde_json::to_vec(&record)?)?;
+        std::fs::rename(partial, path)
+    }
+
+    /// Ends the container: systemd-nspawn answers SIGTERM by killing its leader.
+    async fn end(
+        &self,
+        child: &mut tokio::process::Child,
+        pid: Option<Pid>,
+    ) -> io::Result<ExitStatus> {
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+        if let Ok(status) = tokio::time::timeout(END_PATIENCE, child.wait()).await {
+            return status;
+        }
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.kill();
+        }
+        child.kill().await?;
+        child.wait().await
+    }
+}
+
+/// Removes what was made when the preparation fails half-way.
+struct Undo<'a>(&'a Spec);
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if self.0.cgroups == CgroupOwner::Supervisor
+            && let Ok(hierarchies) = Hierarchies::load()
+        {
+            let _ = hierarchies.of_machine(&self.0.machine).remove(Duration::ZERO);
+        }
+        root::detach(&self.0.directory);
+        let _ = runtime::remove_directory(&self.0.directory);
+    }
+}
+
+/// On a version 2 host, leaves the unit's cgroup for one below it, so that systemd-nspawn can hand
+/// controllers to the container: a cgroup that holds processes can't (cgroups(7)). Gives what
+/// systemd-nspawn has to join to be born in the unit's cgroup all the same.
+fn step_aside(hierarchies: &Hierarchies) -> io::Result<Vec<OwnedFd>> {
+    if hierarchies.layout() != Layout::Unified {
+        return Ok(Vec::new());
+    }
+    let Some(mount_point) = hierarchies.unified() else {
+        return Ok(Vec::new());
+    };
+    let own = std::fs::read_to_string("/proc/self/cgroup")?;
+    let unit = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .ok_or_else(|| io::Error::other("/proc/self/cgroup has no version 2 line"))?;
+    let unit = mount_point.join(unit);
+    let procs = File::options().write(true).open(unit.join("cgroup.procs"))?;
+    let aside = unit.join("postroj");
+    std::fs::create_dir(&aside)?;
+    std::fs::write(aside.join("cgroup.procs"), "0")?;
+    Ok(vec![procs.into()])
+}
+
+fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
+    let mut arguments: Vec<String> = [
+        "--quiet",
+        "--keep-unit",
+        "--settings=no",
+        "--link-journal=no",
+        "--resolv-conf=off",
+        "--timezone=off",
+        // SIGTERM to systemd-nspawn is how a throw-away container ends: at once.
+        "--kill-signal=SIGKILL",
+    ]
+    .map(str::to_owned)
+    .into();
+    arguments.push(format!("--directory={}", root.display()));
+    arguments.push(format!("--machine={}", spec.machine));
+    let registered = spec.cgroups == CgroupOwner::Systemd;
+    arguments.push(format!(
+        "--register={}",
+        if registered { "yes" } else { "no" }
+    ));
+    match &spec.payload {
+        Payload::Boot(parameters) => {
+            arguments.extend(
+                ["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned),
+            );
+            arguments.extend(parameters.iter().cloned());
+        }
+        Payload::Script(script) => {
+            arguments.extend(
+                ["--console=pipe", "--as-pid2", "--", "/bin/sh", "-e", "-c"].map(str::to_owned),
+            );
+            arguments.push(script.clone());
+        }
+    }
+    arguments
+}
+
+/// The one child of a process; proc(5), `/proc/<pid>/task/<tid>/children`.
+fn only_child(pid: Pid) -> Option<i32> {
+    let pid = pid.as_raw_nonzero();
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .ok()?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// postroj's end of the socket.
+struct Lifeline {
+    lines: tokio::io::Lines<tokio::io::BufReader<OwnedReadHalf>>,
+    detached: bool,
+    closed: bool,
+}
+
+impl Lifeline {
+    fn new(reader: OwnedReadHalf) -> Self {
+        Self {
+            lines: tokio::io::BufReader::new(reader).lines(),
+            detached: false,
+            closed: false,
+        }
+    }
+
+    /// Waits for postroj: true when it wants the container kept, false when it has gone. When it
+    /// has gone after it wanted the container kept, this waits for ever.
+    async fn next(&mut self) -> bool {
+        while !self.closed {
+            match self.lines.next_line().await {
+                Ok(Some(line)) if line == DETACH => {
+                    self.detached = true;
+                    return true;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => self.closed = true,
+            }
+        }
+        if !self.detached {
+            return false;
+        }
+        std::future::pending().await
+    }
+}
+
+/// Whether the other end of a control connection asks for the end. It hears of it by the
+/// connection's closing, when this process ends.
+async fn asks_to_stop(stream: UnixStream) -> bool {
+    let (reader, writer) = stream.into_split();
+    let mut line = String::new();
+    let patience = Duration::from_secs(1);
+    let mut reader = tokio::io::BufReader::new(reader).take(64);
+    let read = tokio::time::timeout(patience, reader.read_line(&mut line)).await;
+    let stop = matches!(read, Ok(Ok(_))) && line.trim_end() == STOP;
+    if stop {
+        // The descriptor stays open until the process ends: that is the answer.
+        std::mem::forget(writer);
+        std::mem::forget(reader);
+    }
+    stop
+}
+
+/// The last of what the container has written.
+#[derive(Default)]
+struct Console(VecDeque<u8>);
+
+impl Console {
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+        let excess = self.0.len().saturating_sub(CONSOLE_LIMIT);
+        self.0.drain(..excess);
+    }
+
+    fn text(&self) -> String {
+        let bytes: Vec<u8> = self.0.iter().copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Where the supervisor of `machine` listens.
+pub(super) fn control_socket(directory: &Path) -> PathBuf {
+    directory.join("control")
+}

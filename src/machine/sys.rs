@@ -1,0 +1,35 @@
+//! The two system calls of this crate that Rust cannot prove harmless.
+#![expect(
+    unsafe_code,
+    reason = "unshare(2) and code between fork(2) and exec(2) have no safe form"
+)]
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::UnshareFlags;
+
+/// Gives the calling process a mount namespace of its own. Call it while there is one thread.
+pub(super) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: the file descriptor table, which is what makes unshare(2) dangerous, stays shared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(Into::into)
+}
+
+/// Lets `command` be born inside the cgroups whose `cgroup.procs` are given, and be sent `signal`
+/// when the thread that starts it dies.
+pub(super) fn confine(command: &mut Command, cgroup_procs: Vec<OwnedFd>, signal: Signal) {
+    let prepare = move || {
+        for procs in &cgroup_procs {
+            rustix::io::write(procs, b"0")?;
+        }
+        set_parent_process_death_signal(Some(signal))?;
+        Ok(())
+    };
+    // SAFETY: write(2) and prctl(2) are async-signal-safe, and nothing is allocated.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
