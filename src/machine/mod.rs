@@ -117,9 +117,9 @@ impl Machine {
         &self.guest
     }
 
-    /// Waits until the container has ended without having been asked to.
-    pub async fn died(&mut self) -> MachineError {
-        self.running.died().await
+    /// Its systemd, and a wait for the container's ending without having been asked to.
+    pub fn watch(&mut self) -> (&Guest, impl Future<Output = MachineError>) {
+        (&self.guest, self.running.died())
     }
 
     /// Lets the container stay up when this process ends.

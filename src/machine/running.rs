@@ -29,12 +29,14 @@ pub(super) struct Launch {
     pub(super) payload: Payload,
 }
 
-/// A container whose supervisor was started. Dropping it makes the supervisor end the container.
+/// A container whose supervisor was started. Dropping it ends the container, and blocks until it
+/// has ended.
 pub(super) struct Running {
     reservation: Reservation,
     launched: Box<dyn Launched>,
-    lines: Lines<BufReader<OwnedReadHalf>>,
-    writer: OwnedWriteHalf,
+    /// `None` once the supervisor is to end the container.
+    socket: Option<(Lines<BufReader<OwnedReadHalf>>, OwnedWriteHalf)>,
+    kept: bool,
 }
 
 /// How a container ended.
@@ -85,8 +87,8 @@ impl Running {
         let mut running = Self {
             reservation,
             launched,
-            lines: BufReader::new(reader).lines(),
-            writer,
+            socket: Some((BufReader::new(reader).lines(), writer)),
+            kept: false,
         };
         let line = serde_json::to_string(&spec)
             .map_err(io::Error::from)
@@ -130,12 +132,16 @@ impl Running {
 
     /// Lets the container stay up when this process ends.
     pub(super) async fn keep(&mut self) -> Result<(), MachineError> {
-        self.tell(DETACH).await
+        self.tell(DETACH).await?;
+        self.kept = true;
+        Ok(())
     }
 
     /// Ends the container and waits until nothing is left of it.
     pub(super) async fn end(mut self) -> Result<Ended, MachineError> {
-        let _ = self.writer.shutdown().await;
+        if let Some((_, writer)) = &mut self.socket {
+            let _ = writer.shutdown().await;
+        }
         let ended = self.ended().await;
         self.gone().await;
         ended
@@ -148,20 +154,30 @@ impl Running {
 
     async fn tell(&mut self, line: &str) -> Result<(), MachineError> {
         let line = format!("{line}\n");
-        self.writer
+        let Some((_, writer)) = &mut self.socket else {
+            return Err(self.killed());
+        };
+        writer
             .write_all(line.as_bytes())
             .await
             .map_err(failed("talk to the container's supervisor"))
     }
 
     async fn next(&mut self) -> Result<Told, MachineError> {
-        match self.lines.next_line().await {
+        let Some((lines, _)) = &mut self.socket else {
+            return Err(self.killed());
+        };
+        match lines.next_line().await {
             Ok(Some(line)) => serde_json::from_str(&line)
                 .map_err(io::Error::from)
                 .map_err(failed("understand the container's supervisor")),
-            Ok(None) | Err(_) => Err(MachineError::Killed {
-                machine: self.name().to_owned(),
-            }),
+            Ok(None) | Err(_) => Err(self.killed()),
+        }
+    }
+
+    fn killed(&self) -> MachineError {
+        MachineError::Killed {
+            machine: self.name().to_owned(),
         }
     }
 
@@ -177,6 +193,16 @@ impl Running {
         MachineError::Assembly {
             machine: self.name().to_owned(),
             message,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.socket = None;
+        if !self.kept {
+            // Whoever is cancelled here has nothing better to do than to leave nothing behind.
+            self.reservation.wait_unused();
         }
     }
 }

@@ -174,6 +174,13 @@ pub(super) struct Reservation {
     lock: OwnedFd,
 }
 
+impl Reservation {
+    /// Blocks until nobody else serves the machine any more.
+    pub(super) fn wait_unused(&self) {
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::LockExclusive);
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         // The supervisor removes the directory when it ends. If it never began, it is for us.

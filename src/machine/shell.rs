@@ -5,8 +5,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{OptionalActions, Termios};
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::guest::{ExitStatus, Guest};
@@ -76,7 +76,10 @@ fn copy_size(master: BorrowedFd<'_>) {
 
 /// Copies between our terminal and the container's until the shell has gone; then it waits.
 async fn relay(master: OwnedFd) -> io::Result<()> {
-    let master = AsyncFd::register(master)?;
+    // A terminal's master reads and writes as a pipe does.
+    let size = rustix::io::dup(&master)?;
+    let mut sender = Sender::from_owned_fd_unchecked(rustix::io::dup(&master)?)?;
+    let mut receiver = Receiver::from_owned_fd_unchecked(master)?;
     let mut resized = signal(SignalKind::window_change())?;
     let mut input = tokio::io::stdin();
     let mut output = tokio::io::stdout();
@@ -85,39 +88,24 @@ async fn relay(master: OwnedFd) -> io::Result<()> {
     let mut input_open = true;
     loop {
         tokio::select! {
-            _ = resized.recv() => copy_size(master.get_ref().as_fd()),
+            _ = resized.recv() => copy_size(size.as_fd()),
             length = input.read(&mut typed), if input_open => match length? {
                 0 => {
                     input_open = false;
-                    write_all(&master, &[END_OF_TRANSMISSION]).await?;
+                    sender.write_all(&[END_OF_TRANSMISSION]).await?;
                 }
-                length => write_all(&master, &typed[..length]).await?,
+                length => sender.write_all(&typed[..length]).await?,
             },
-            length = master.async_io(tokio::io::Interest::READABLE, |master| {
-                Ok(rustix::io::read(master, &mut shown)?)
-            }) => match length {
+            length = receiver.read(&mut shown) => match length {
                 Ok(length) if length > 0 => {
                     output.write_all(&shown[..length]).await?;
                     output.flush().await?;
                 }
-                // Nobody has the slave open: before the shell has begun, or after its end. Its
-                // end is told by systemd.
+                // Nobody has the slave open: the shell has ended, as systemd is about to tell.
                 Ok(_) | Err(_) => std::future::pending().await,
             },
         }
     }
-}
-
-async fn write_all(master: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let length = master
-            .async_io(tokio::io::Interest::WRITABLE, |master| {
-                Ok(rustix::io::write(master, bytes)?)
-            })
-            .await?;
-        bytes = &bytes[length..];
-    }
-    Ok(())
 }
 
 /// Our terminal in raw mode, until this is dropped; nothing where it is none.

@@ -1,1 +1,62 @@
-//! Stub, about to be written.
+//! What is checked in a container, and how.
+//!
+//! A check gives an [`Outcome`]: it holds, or it doesn't. That it could not be told, because the
+//! container went away, is an error and no outcome.
+
+mod listeners;
+mod network;
+mod unit;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use listeners::{Listener, listeners};
+pub use network::{Namespace, NetworkError, NetworkTarget, Prober, Protocol};
+pub use unit::{Baseline, StartedBy, UnitName, UnitNameError, UnitProbe, baseline};
+
+/// What a check has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was seen last: `active (running)`, `connection refused`.
+    pub observation: String,
+}
+
+impl Outcome {
+    fn passed(observation: impl Into<String>) -> Self {
+        Self {
+            passed: true,
+            observation: observation.into(),
+        }
+    }
+
+    fn failed(observation: impl Into<String>) -> Self {
+        Self {
+            passed: false,
+            observation: observation.into(),
+        }
+    }
+}
+
+/// How long checks may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How long a unit may take to become active.
+    pub unit: Duration,
+    /// How long a unit that was started in this run has to stay up.
+    pub settle: Duration,
+    /// How long a network address may take to answer.
+    pub network: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            unit: Duration::from_secs(30),
+            settle: Duration::from_secs(1),
+            network: Duration::from_secs(5),
+        }
+    }
+}

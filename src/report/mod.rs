@@ -1,1 +1,126 @@
-//! Stub, about to be written.
+//! The result of a run and how it is written.
+
+
+
+mod text;
+
+use serde::{Serialize, Serializer};
+use std::time::Duration;
+
+use crate::probe::{Outcome, StartedBy};
+
+pub use text::{Palette, printable, render};
+
+
+
+/// What a run says about a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It installs, and all checks hold.
+    Passed,
+    /// It does not install, or a check fails.
+    Failed,
+    /// Nothing: the image, the host or the network was in the way.
+    Error,
+}
+
+/// What a run has found, on one image.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The version of this format.
+    pub format: u32,
+    /// The image, by the name that was asked for.
+    pub image: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The machine, once there was one.
+    pub machine: Option<String>,
+    /// The version of its systemd, in its own words.
+    pub systemd: Option<String>,
+    /// Whether it was left running.
+    pub kept: bool,
+    /// The packages, as they were asked for.
+    pub packages: Vec<String>,
+    /// Their installation, once it was tried.
+    pub install: Option<InstallReport>,
+    /// The checks that came to a result, in the order in which they were asked for.
+    pub checks: Vec<CheckReport>,
+    /// Why there is no verdict.
+    pub error: Option<String>,
+    /// What to do about that.
+    pub hint: Option<String>,
+    /// What shows why it failed.
+    pub evidence: Vec<Evidence>,
+    /// How long the steps took.
+    pub timings: Timings,
+}
+
+/// How long the steps of a run took, in seconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Timings {
+    /// Getting the image.
+    #[serde(serialize_with = "seconds")]
+    pub pull: Duration,
+    /// Booting.
+    #[serde(serialize_with = "seconds")]
+    pub boot: Duration,
+    /// Fetching and installing the packages.
+    #[serde(serialize_with = "seconds")]
+    pub install: Duration,
+    /// The checks.
+    #[serde(serialize_with = "seconds")]
+    pub checks: Duration,
+    /// Ending the container.
+    #[serde(serialize_with = "seconds")]
+    pub teardown: Duration,
+    /// All of it.
+    #[serde(serialize_with = "seconds")]
+    pub total: Duration,
+}
+
+/// An installation.
+#[derive(Debug, Clone, Serialize)]
+pub struct InstallReport {
+    /// Whether it went well.
+    pub passed: bool,
+    /// The package manager.
+    pub manager: Option<String>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// What the package manager wrote.
+    pub output: String,
+}
+
+/// A check and what it found.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckReport {
+    /// `unit` or `network`.
+    pub kind: &'static str,
+    /// The unit or the address.
+    pub target: String,
+    /// The outcome.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Who started the unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<StartedBy>,
+    /// How long it took, in seconds.
+    #[serde(serialize_with = "seconds")]
+    pub seconds: Duration,
+}
+
+/// Something that shows why a run failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evidence {
+    /// What it is.
+    pub title: String,
+    /// The text itself.
+    pub text: String,
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    // Milliseconds are as exact as it gets.
+    let rounded = (duration.as_secs_f64() * 1000.0).round() / 1000.0;
+    serializer.serialize_f64(rounded)
+}

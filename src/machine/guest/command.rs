@@ -33,11 +33,12 @@ impl Command {
         all.extend(arguments.into_iter().map(Into::into));
         Self {
             arguments: all,
-            environment: Vec::new(),
+            environment: vec!["HOME=/root".to_owned(), "LC_ALL=C.UTF-8".to_owned()],
         }
     }
 
-    /// Sets a variable of its environment, which is otherwise systemd's for a service.
+    /// Sets a variable of its environment. It has systemd's for a service, root's home and a plain
+    /// locale.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push(format!("{name}={value}"));

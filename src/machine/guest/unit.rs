@@ -27,6 +27,8 @@ pub struct UnitState {
     pub active_state: String,
     /// The state in the words of the unit's type: `running`, `exited`, `auto-restart`, `listening`, …
     pub sub_state: String,
+    /// Whether a job is queued for the unit.
+    pub has_job: bool,
     /// `enabled`, `disabled`, `static`, …
     pub unit_file_state: String,
     /// Identifies one run of the unit; empty when it has never run. systemd 232 and newer.
@@ -165,6 +167,7 @@ fn state_from(unit: &Properties, service: &Properties) -> UnitState {
         load_error: load_error(unit),
         active_state: text(unit, "ActiveState"),
         sub_state: text(unit, "SubState"),
+        has_job: has_job(unit),
         unit_file_state: text(unit, "UnitFileState"),
         invocation_id: bytes(unit, "InvocationID"),
         active_enter: number(unit, "ActiveEnterTimestampMonotonic"),
@@ -221,6 +224,16 @@ fn bytes(properties: &Properties, name: &str) -> Vec<u8> {
             })
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// `Job` is a pair: the job's number, which is 0 for none, and its path.
+fn has_job(properties: &Properties) -> bool {
+    match get(properties, "Job") {
+        Some(Variant::Structure(pair)) => {
+            matches!(pair.fields().first(), Some(Variant::U32(number)) if *number != 0)
+        }
+        _ => false,
     }
 }
 

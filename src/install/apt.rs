@@ -1,0 +1,81 @@
+//! apt-get: Debian, Ubuntu and those like them.
+
+use super::{Fault, Item, PackageManager};
+use crate::machine::Command;
+
+pub(super) const PROGRAM: &str = "/usr/bin/apt-get";
+
+/// apt-get(8).
+pub(super) struct Apt;
+
+fn command(arguments: &[&str]) -> Command {
+    let options = [
+        "--quiet",
+        "--yes",
+        // A snapshot of a mirror, or a release past its end of life, is as good as on its day.
+        "--option=Acquire::Check-Valid-Until=false",
+        "--option=Acquire::Retries=3",
+        "--option=Acquire::Languages=none",
+        // A repository that can't be had is an error, not a warning.
+        "--option=APT::Update::Error-Mode=any",
+        "--option=Dpkg::Use-Pty=0",
+        "--option=Dpkg::Options::=--force-confdef",
+        "--option=Dpkg::Options::=--force-confold",
+    ];
+    Command::new(PROGRAM, options.into_iter().chain(arguments.iter().copied()))
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("DEBCONF_NONINTERACTIVE_SEEN", "true")
+        .env("APT_LISTCHANGES_FRONTEND", "none")
+}
+
+impl PackageManager for Apt {
+    fn name(&self) -> &'static str {
+        "apt-get"
+    }
+
+    fn refresh(&self) -> Option<Command> {
+        Some(command(&["update"]))
+    }
+
+    fn install(&self, items: &[Item]) -> Vec<Command> {
+        let items: Vec<String> = items.iter().map(Item::argument).collect();
+        let mut arguments = vec!["install", "--"];
+        arguments.extend(items.iter().map(String::as_str));
+        vec![command(&arguments)]
+    }
+
+    fn fault(&self, output: &str) -> Fault {
+        let of_repository = [
+            "E: Failed to fetch",
+            "E: Unable to fetch some archives",
+            "Temporary failure resolving",
+        ];
+        // Once dpkg has been reached, everything has been fetched.
+        let reached_dpkg = output.contains("\nUnpacking ") || output.contains("\nSetting up ");
+        if !reached_dpkg && of_repository.iter().any(|sign| output.contains(sign)) {
+            Fault::Repository
+        } else {
+            Fault::Package
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_be_an_option() {
+        let commands = Apt.install(&[Item::Name("x".into()), Item::File("/a/b.deb".into())]);
+        assert!(commands[0].to_string().ends_with("install -- x /a/b.deb"));
+    }
+
+    #[test]
+    fn the_repository_is_to_blame_until_dpkg_runs() {
+        let fetch = "E: Failed to fetch http://mirror.example/x.deb  404\n";
+        assert_eq!(Apt.fault(fetch), Fault::Repository);
+        let later = format!("{fetch}\nSetting up x (1.0) ...\nE: Sub-process returned an error\n");
+        assert_eq!(Apt.fault(&later), Fault::Package);
+        assert_eq!(Apt.fault("E: Unable to locate package nope\n"), Fault::Package);
+    }
+}

@@ -1,0 +1,74 @@
+//! dnf and those that share its command line: dnf5, yum, microdnf.
+
+use super::{Fault, Item, PackageManager};
+use crate::machine::Command;
+
+/// Those that there are, best first.
+pub(super) const PROGRAMS: [(&str, &str); 4] = [
+    ("dnf", "/usr/bin/dnf"),
+    ("dnf5", "/usr/bin/dnf5"),
+    ("yum", "/usr/bin/yum"),
+    ("microdnf", "/usr/bin/microdnf"),
+];
+
+/// dnf(8), dnf5(8), yum(8), microdnf(8).
+pub(super) struct Dnf {
+    pub(super) name: &'static str,
+    pub(super) path: &'static str,
+}
+
+impl PackageManager for Dnf {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn refresh(&self) -> Option<Command> {
+        // microdnf has no such command in RHEL 8; it fetches what it needs as it installs.
+        (self.name != "microdnf").then(|| Command::new(self.path, ["-y", "makecache"]))
+    }
+
+    fn install(&self, items: &[Item]) -> Vec<Command> {
+        let mut arguments = vec!["-y".to_owned(), "install".to_owned()];
+        arguments.extend(items.iter().map(Item::argument));
+        vec![Command::new(self.path, arguments)]
+    }
+
+    fn fault(&self, output: &str) -> Fault {
+        let of_repository = [
+            "Failed to download metadata",
+            "Cannot download repomd.xml",
+            "Cannot find a valid baseurl",
+            "Cannot prepare internal mirrorlist",
+            "Error downloading packages",
+            "Error: Error downloading",
+            "Curl error",
+            "No more mirrors to try",
+        ];
+        if of_repository.iter().any(|sign| output.contains(sign)) {
+            Fault::Repository
+        } else {
+            Fault::Package
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_that_is_down_is_not_the_package() {
+        let dnf = Dnf {
+            name: "dnf",
+            path: "/usr/bin/dnf",
+        };
+        assert_eq!(
+            dnf.fault("Error: Failed to download metadata for repo 'baseos'"),
+            Fault::Repository
+        );
+        assert_eq!(
+            dnf.fault("Error: Unable to find a match: nope"),
+            Fault::Package
+        );
+    }
+}

@@ -1,0 +1,376 @@
+//! Fetching packages from http and https addresses into a cache.
+//!
+//! ```text
+//! <cache>/downloads/<sha256 of the URL, 16 digits>/
+//! ├── <file name>      the whole file, as the server last had it
+//! ├── partial          what has come of a download that was cut
+//! └── validators.json  the ETag and Last-Modified of what is there
+//! ```
+//!
+//! What is there is asked for conditionally; what was cut is gone on with, if the server still has
+//! the same file (RFC 9110, sections 13 and 14).
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::header::{
+    CONTENT_RANGE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED,
+    RANGE,
+};
+use reqwest::{Client, Response, StatusCode};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use url::Url;
+
+use super::package::safe_file_name;
+use crate::progress::{SharedProgress, Step};
+
+/// How often a download that was cut is gone on with.
+const ATTEMPTS: u32 = 5;
+
+/// How long the server may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Why a package could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The server could not be reached, or the connection broke.
+    #[error("cannot fetch {url}: {}", chain(source))]
+    Transport {
+        /// The address.
+        url: Url,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The server answered something else.
+    #[error("cannot fetch {url}: the server answered {status}")]
+    Status {
+        /// The address.
+        url: Url,
+        /// The answer.
+        status: StatusCode,
+    },
+    /// The file is not as long as the server said.
+    #[error("cannot fetch {url}: {got} bytes came where the server had announced {announced}")]
+    Size {
+        /// The address.
+        url: Url,
+        /// How long it is.
+        got: u64,
+        /// How long it was to be.
+        announced: u64,
+    },
+    /// The cache could not be written.
+    #[error("cannot keep {url} in {}: {source}", path.display())]
+    Cache {
+        /// The address.
+        url: Url,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text.push_str(": ");
+            text.push_str(&next_text);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// Fetches files into a cache.
+pub struct Fetcher {
+    client: Client,
+    directory: PathBuf,
+    progress: SharedProgress,
+}
+
+/// What identifies a version of a file to its server.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Validators {
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+impl Validators {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
+        Self {
+            etag: text(ETAG),
+            last_modified: text(LAST_MODIFIED),
+        }
+    }
+
+    /// What `If-Range` takes: a strong ETag, else a date.
+    fn for_range(&self) -> Option<&str> {
+        self.etag
+            .as_deref()
+            .filter(|etag| !etag.starts_with("W/"))
+            .or(self.last_modified.as_deref())
+    }
+}
+
+impl Fetcher {
+    /// A fetcher that keeps what it fetches below `cache`.
+    ///
+    /// # Panics
+    ///
+    /// Never: the client's configuration is fixed.
+    pub fn new(cache: &Path, progress: SharedProgress) -> Self {
+        // Somebody else may have installed it before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(concat!("postroj/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(30))
+            .read_timeout(SILENCE)
+            .build()
+            .expect("a client with fixed settings can be built");
+        Self {
+            client,
+            directory: cache.join("downloads"),
+            progress,
+        }
+    }
+
+    /// Fetches a file, unless the cache has it as it is; gives its path.
+    pub async fn fetch(&self, url: &Url) -> Result<PathBuf, FetchError> {
+        let place = Place::new(&self.directory, url);
+        fs::create_dir_all(&place.directory).map_err(place.failed(&place.directory))?;
+        let _lock = place.lock().await.map_err(place.failed(&place.directory))?;
+        let step = Step::start(&self.progress, format!("fetch {url}"), None);
+        let mut attempt = 1;
+        loop {
+            match self.attempt(&place, &step).await {
+                Ok(()) => break,
+                Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
+                    // 0.25 s, 0.5 s, 1 s, 2 s.
+                    tokio::time::sleep(Duration::from_millis(125 << attempt)).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        step.finish();
+        Ok(place.file)
+    }
+
+    async fn attempt(&self, place: &Place, step: &Step) -> Result<(), FetchError> {
+        let transport = |source: reqwest::Error| FetchError::Transport {
+            url: place.url.clone(),
+            source: source.without_url(),
+        };
+        let had = place.partial_size();
+        let validators = place.validators();
+        let mut request = self.client.get(place.url.clone());
+        if had > 0
+            && let Some(validator) = validators.for_range()
+        {
+            request = request
+                .header(RANGE, format!("bytes={had}-"))
+                .header(IF_RANGE, validator);
+        } else if place.file.exists() {
+            if let Some(etag) = &validators.etag {
+                request = request.header(IF_NONE_MATCH, etag);
+            }
+            if let Some(date) = &validators.last_modified {
+                request = request.header(IF_MODIFIED_SINCE, date);
+            }
+        }
+        let response = request.send().await.map_err(transport)?;
+        let start = match response.status() {
+            StatusCode::NOT_MODIFIED if place.file.exists() => return Ok(()),
+            StatusCode::PARTIAL_CONTENT if starts_at(&response, had) => had,
+            StatusCode::OK => 0,
+            status => {
+                if status == StatusCode::RANGE_NOT_SATISFIABLE {
+                    // What we have is no beginning of what there is: the next attempt is anew.
+                    let _ = fs::remove_file(&place.partial);
+                }
+                return Err(FetchError::Status {
+                    url: place.url.clone(),
+                    status,
+                });
+            }
+        };
+        let announced = response.content_length().map(|length| start + length);
+        if let Some(total) = announced {
+            step.set_total(total);
+        }
+        place.keep(response, start, step).await?;
+        let got = place.partial_size();
+        if let Some(announced) = announced.filter(|announced| *announced != got) {
+            return Err(FetchError::Size {
+                url: place.url.clone(),
+                got,
+                announced,
+            });
+        }
+        fs::rename(&place.partial, &place.file).map_err(place.failed(&place.file))
+    }
+}
+
+/// Whether another attempt may go better.
+fn is_passing(error: &FetchError) -> bool {
+    match error {
+        FetchError::Transport { source, .. } => !source.is_builder() && !source.is_redirect() && !is_refusal(source),
+        FetchError::Status { status, .. } => {
+            status.is_server_error()
+                || *status == StatusCode::TOO_MANY_REQUESTS
+                || *status == StatusCode::RANGE_NOT_SATISFIABLE
+        }
+        FetchError::Size { .. } => true,
+        FetchError::Cache { .. } => false,
+    }
+}
+
+/// Whether there was no connection to begin with: nothing that a second's wait would mend.
+fn is_refusal(error: &reqwest::Error) -> bool {
+    error.is_connect() && !error.is_timeout()
+}
+
+fn starts_at(response: &Response, offset: u64) -> bool {
+    response
+        .headers()
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
+}
+
+/// Where a file is in the cache.
+struct Place {
+    url: Url,
+    directory: PathBuf,
+    file: PathBuf,
+    partial: PathBuf,
+}
+
+impl Place {
+    fn new(downloads: &Path, url: &Url) -> Self {
+        let digest = Sha256::digest(url.as_str());
+        let key: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let directory = downloads.join(key);
+        let mut name = safe_file_name(Path::new(url.path()));
+        if ["partial", "validators.json"].contains(&name.as_str()) {
+            name.push_str(".file");
+        }
+        Self {
+            url: url.clone(),
+            file: directory.join(name),
+            partial: directory.join("partial"),
+            directory,
+        }
+    }
+
+    fn failed(&self, path: &Path) -> impl FnOnce(io::Error) -> FetchError {
+        let (url, path) = (self.url.clone(), path.to_owned());
+        move |source| FetchError::Cache { url, path, source }
+    }
+
+    /// Waits until nobody else fetches the same file.
+    async fn lock(&self) -> io::Result<File> {
+        let directory = File::open(&self.directory)?;
+        tokio::task::spawn_blocking(move || {
+            rustix::fs::flock(&directory, FlockOperation::LockExclusive)?;
+            Ok(directory)
+        })
+        .await
+        .map_err(io::Error::other)?
+    }
+
+    fn partial_size(&self) -> u64 {
+        fs::metadata(&self.partial).map_or(0, |metadata| metadata.len())
+    }
+
+    fn validators_path(&self) -> PathBuf {
+        self.directory.join("validators.json")
+    }
+
+    fn validators(&self) -> Validators {
+        fs::read(self.validators_path())
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default()
+    }
+
+    /// Writes what comes to the partial file, from `start` on.
+    async fn keep(
+        &self,
+        mut response: Response,
+        start: u64,
+        step: &Step,
+    ) -> Result<(), FetchError> {
+        let open = || {
+            if start == 0 {
+                // The file that is there is of another version than the validators to come.
+                match fs::remove_file(&self.file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                let json = serde_json::to_vec(&Validators::of(response.headers()))?;
+                fs::write(self.validators_path(), json)?;
+                File::create(&self.partial)
+            } else {
+                File::options().append(true).open(&self.partial)
+            }
+        };
+        let mut file = open().map_err(self.failed(&self.partial))?;
+        step.advance(start);
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    step.advance(chunk.len() as u64);
+                    file.write_all(&chunk).map_err(self.failed(&self.partial))?;
+                }
+                Ok(None) => return Ok(()),
+                Err(source) => {
+                    return Err(FetchError::Transport {
+                        url: self.url.clone(),
+                        source: source.without_url(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_has_a_place_of_its_own() {
+        let place = |url: &str| Place::new(Path::new("/c"), &Url::parse(url).unwrap());
+        let one = place("http://a.example/x%20y.deb?v=1");
+        let two = place("http://a.example/x%20y.deb?v=2");
+        assert_ne!(one.directory, two.directory);
+        assert_eq!(one.file.file_name().unwrap(), "x_20y.deb");
+        assert_eq!(place("http://a.example/").file.file_name().unwrap(), "package");
+        assert_ne!(place("http://a.example/partial").file, one.partial);
+    }
+
+    #[test]
+    fn a_weak_etag_does_not_vouch_for_ranges() {
+        let validators = Validators {
+            etag: Some("W/\"1\"".into()),
+            last_modified: Some("Mon".into()),
+        };
+        assert_eq!(validators.for_range(), Some("Mon"));
+    }
+}

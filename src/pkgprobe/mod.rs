@@ -1,0 +1,377 @@
+//! The main job: boot an image, install packages there, check, report.
+
+mod evidence;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, try_join_all};
+
+use crate::image::{ImageError, Images, ReadyImage};
+use crate::install::{FetchError, Fetcher, InstallError, Package, Ready, install};
+use crate::machine::{Boot, Guest, GuestError, Machine, MachineError, Profile};
+use crate::probe::{
+    Baseline, Namespace, NetworkTarget, Outcome, Patience, Prober, StartedBy, UnitName, UnitProbe,
+    baseline,
+};
+use crate::progress::{SharedProgress, Step};
+use crate::report::{CheckReport, InstallReport, Report, Verdict};
+
+/// What is to be tested, and how.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The image.
+    pub image: crate::image::Reference,
+    /// The packages to install.
+    pub packages: Vec<Package>,
+    /// The units that have to be up.
+    pub units: Vec<UnitName>,
+    /// The addresses that have to answer.
+    pub addresses: Vec<NetworkTarget>,
+    /// How long checks may take.
+    pub patience: Patience,
+    /// How long the boot may take.
+    pub boot_timeout: Duration,
+    /// How long the installation may take.
+    pub install_timeout: Duration,
+    /// How long all of it may take.
+    pub timeout: Option<Duration>,
+    /// What of the image's system is started.
+    pub profile: Profile,
+    /// Whether the container stays up.
+    pub keep: bool,
+}
+
+/// What a run needs from outside.
+pub struct Context<'a> {
+    /// The images.
+    pub images: &'a Images,
+    /// Gets packages from addresses.
+    pub fetcher: &'a Fetcher,
+    /// Hears of the steps.
+    pub progress: SharedProgress,
+}
+
+/// A run that was told to stop, and has left nothing behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cancelled;
+
+/// Why a run has no verdict.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    #[error("the network namespace of the container cannot be entered: {0}")]
+    Namespace(#[from] std::io::Error),
+    #[error("the run did not end within {} s", .0.as_secs_f64())]
+    Timeout(Duration),
+}
+
+/// Tests the packages of a plan, unless `cancelled` comes first. Nothing is left behind but what
+/// the plan wants kept.
+pub async fn run(
+    plan: &Plan,
+    context: &Context<'_>,
+    cancelled: impl Future<Output = ()>,
+) -> Result<Report, Cancelled> {
+    let started = Instant::now();
+    let mut run = Run {
+        plan,
+        context,
+        report: Report::begin(plan),
+        machine: None,
+    };
+    let overall = async {
+        match plan.timeout {
+            Some(limit) => {
+                tokio::time::sleep(limit).await;
+                limit
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        () = cancelled => None,
+        limit = overall => Some(Err(Problem::Timeout(limit))),
+        outcome = run.drive() => Some(outcome),
+    };
+    let Run {
+        mut report,
+        machine,
+        ..
+    } = run;
+    let is_cancelled = outcome.is_none();
+    match outcome {
+        Some(Err(problem)) => describe(&mut report, &problem),
+        Some(Ok(())) if report.checks.iter().all(|check| check.outcome.passed) => {
+            report.verdict = Verdict::Passed;
+        }
+        _ => report.verdict = Verdict::Failed,
+    }
+    if let Some(machine) = machine {
+        let ending = Instant::now();
+        let ended = if plan.keep && !is_cancelled {
+            report.kept = true;
+            machine.keep().await.map(drop)
+        } else {
+            machine.end().await
+        };
+        report.timings.teardown = ending.elapsed();
+        // The first cause stands.
+        if let (Err(error), None) = (ended, &report.error)
+            && report.verdict != Verdict::Failed
+        {
+            describe(&mut report, &Problem::Machine(error));
+        }
+    }
+    report.timings.total = started.elapsed();
+    if is_cancelled {
+        return Err(Cancelled);
+    }
+    Ok(report)
+}
+
+/// Writes into the report why there is no verdict, or that the package did not install.
+fn describe(report: &mut Report, problem: &Problem) {
+    if let Problem::Install(error) = problem {
+        report.install = Some(InstallReport {
+            passed: false,
+            manager: None,
+            error: Some(error.to_string()),
+            output: error.output().unwrap_or_default().to_owned(),
+        });
+        report.evidence.extend(evidence::of_install(error));
+        if error.is_packages_fault() {
+            report.verdict = Verdict::Failed;
+            return;
+        }
+    }
+    report.verdict = Verdict::Error;
+    report.error = Some(problem.to_string());
+    report.hint = match problem {
+        Problem::Image(error) => error.hint(),
+        Problem::Machine(error) => error.hint().map(str::to_owned),
+        _ => None,
+    };
+    if let Problem::Machine(error) = problem {
+        report.evidence.extend(evidence::of_machine(error));
+    }
+}
+
+/// A run on its way: what it has found so far outlives its being cut short.
+struct Run<'a> {
+    plan: &'a Plan,
+    context: &'a Context<'a>,
+    report: Report,
+    machine: Option<Machine>,
+}
+
+impl Run<'_> {
+    async fn drive(&mut self) -> Result<(), Problem> {
+        let began = Instant::now();
+        let image = self.context.images.get_or_pull(&self.plan.image).await?;
+        self.report.timings.pull = began.elapsed();
+        // The network and the processors have different work to do. Both come to their end, so
+        // that a machine that is up is ended in order.
+        let (booted, fetched) = tokio::join!(self.boot(&image), self.fetch());
+        let (machine, elapsed) = booted?;
+        self.report.machine = Some(machine.name().to_owned());
+        self.report.timings.boot = elapsed;
+        let machine = self.machine.insert(machine);
+        let (packages, elapsed) = fetched?;
+        self.report.timings.install = elapsed;
+        let (guest, died) = machine.watch();
+        let test = test(self.plan, self.context, guest, &packages, &mut self.report);
+        tokio::select! {
+            result = test => result,
+            // systemd's connection breaks first; the reason comes a moment later.
+            error = died => Err(error.into()),
+        }
+    }
+
+    async fn boot(&self, image: &ReadyImage) -> Result<(Machine, Duration), Problem> {
+        let began = Instant::now();
+        let step = Step::start(
+            &self.context.progress,
+            format!("boot {}", image.name),
+            None,
+        );
+        let machine = Machine::boot(Boot {
+            image: self.plan.image.machine_name(),
+            lowers: image.lowers.clone(),
+            profile: self.plan.profile,
+            timeout: self.plan.boot_timeout,
+        })
+        .await?;
+        step.finish();
+        Ok((machine, began.elapsed()))
+    }
+
+    async fn fetch(&self) -> Result<(Vec<Ready>, Duration), Problem> {
+        let began = Instant::now();
+        let ready = self.plan.packages.iter().map(|package| async move {
+            Ok::<_, Problem>(match package {
+                Package::Url(url) => Ready::File(self.context.fetcher.fetch(url).await?),
+                Package::File(path) => Ready::File(PathBuf::from(path)),
+                Package::Name(name) => Ready::Name(name.clone()),
+            })
+        });
+        let ready = try_join_all(ready).await?;
+        Ok((ready, began.elapsed()))
+    }
+}
+
+/// Installs and checks in a container that is up.
+async fn test(
+    plan: &Plan,
+    context: &Context<'_>,
+    guest: &Guest,
+    packages: &[Ready],
+    report: &mut Report,
+) -> Result<(), Problem> {
+    report.systemd = Some(guest.systemd_version().await?);
+    let baselines =
+        try_join_all(plan.units.iter().map(|unit| baseline(guest, unit))).await?;
+    if !packages.is_empty() {
+        let began = Instant::now();
+        let names: Vec<String> = plan.packages.iter().map(ToString::to_string).collect();
+        let step = Step::start(
+            &context.progress,
+            format!("install {}", names.join(" ")),
+            None,
+        );
+        let installed = install(guest, packages, plan.install_timeout).await;
+        report.timings.install += began.elapsed();
+        let installed = installed?;
+        report.install = Some(InstallReport {
+            passed: true,
+            manager: Some(installed.manager.to_owned()),
+            error: None,
+            output: installed.output,
+        });
+        step.finish();
+    }
+    let began = Instant::now();
+    let result = check(plan, context, guest, baselines, report).await;
+    report.timings.checks = began.elapsed();
+    result?;
+    let failed: Vec<&CheckReport> = report
+        .checks
+        .iter()
+        .filter(|check| !check.outcome.passed)
+        .collect();
+    let evidence = evidence::of_checks(guest, &failed).await;
+    report.evidence.extend(evidence);
+    Ok(())
+}
+
+/// Does all checks at once: one that has to settle does not hold up the others.
+async fn check(
+    plan: &Plan,
+    context: &Context<'_>,
+    guest: &Guest,
+    baselines: Vec<Baseline>,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    let units = plan
+        .units
+        .iter()
+        .zip(baselines)
+        .map(|(unit, baseline)| check_unit(plan, context, guest, unit, baseline));
+    let prober = Prober::new(Namespace::of(guest.leader()), plan.patience.network);
+    let addresses = plan
+        .addresses
+        .iter()
+        .map(|target| check_address(context, &prober, target));
+    let (units, addresses) = tokio::join!(join_all(units), join_all(addresses));
+    for checked in units.into_iter().chain(addresses) {
+        report.checks.push(checked?);
+    }
+    Ok(())
+}
+
+async fn check_unit(
+    plan: &Plan,
+    context: &Context<'_>,
+    guest: &Guest,
+    unit: &UnitName,
+    baseline: Baseline,
+) -> Result<CheckReport, Problem> {
+    let checking = Checking::begin(context, "unit", unit.to_string());
+    let mut probe = UnitProbe::new(guest, unit, baseline, plan.patience).await?;
+    let (started_by, outcome) = probe.check().await?;
+    Ok(checking.end(outcome, started_by))
+}
+
+async fn check_address(
+    context: &Context<'_>,
+    prober: &Prober,
+    target: &NetworkTarget,
+) -> Result<CheckReport, Problem> {
+    let checking = Checking::begin(context, "network", target.to_string());
+    let outcome = prober.check(target).await?;
+    Ok(checking.end(outcome, None))
+}
+
+/// A check under way.
+struct Checking {
+    kind: &'static str,
+    target: String,
+    began: Instant,
+    step: Step,
+}
+
+impl Checking {
+    fn begin(context: &Context<'_>, kind: &'static str, target: String) -> Self {
+        let step = Step::start(&context.progress, format!("check {kind} {target}"), None);
+        Self {
+            kind,
+            target,
+            began: Instant::now(),
+            step,
+        }
+    }
+
+    fn end(self, outcome: Outcome, started_by: Option<StartedBy>) -> CheckReport {
+        if outcome.passed {
+            self.step.finish();
+        }
+        CheckReport {
+            kind: self.kind,
+            target: self.target,
+            outcome,
+            started_by,
+            seconds: self.began.elapsed(),
+        }
+    }
+}
+
+impl Report {
+    fn begin(plan: &Plan) -> Self {
+        Self {
+            format: 1,
+            image: plan.image.to_string(),
+            verdict: Verdict::Error,
+            machine: None,
+            systemd: None,
+            kept: false,
+            packages: plan.packages.iter().map(ToString::to_string).collect(),
+            install: None,
+            checks: Vec::new(),
+            error: None,
+            hint: None,
+            evidence: Vec::new(),
+            timings: crate::report::Timings::default(),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Whether an address answers, seen from inside a container.
+//!
+//! A socket belongs to the network namespace of the thread that made it. So each check runs on a
+//! thread of its own, which enters the container's namespace first. The image needs no client.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Client, redirect};
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use url::{Host, Url};
+
+use super::Outcome;
+
+/// The pause after the first attempt that fails; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The pause between attempts, at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why a URL to check is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// It is no URL.
+    #[error("network address {given:?}: {reason}; write tcp://HOST:PORT or http://HOST:PORT/PATH")]
+    Malformed {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// A connection is enough.
+    Tcp,
+    /// HTTP, with or without TLS: the status has to be below 400.
+    Http,
+}
+
+/// An address to check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkTarget {
+    protocol: Protocol,
+    url: Url,
+    port: u16,
+}
+
+impl NetworkTarget {
+    /// Reads `tcp://host:port`, `http://host[:port]/path` or `https://…`.
+    pub fn parse(given: &str) -> Result<Self, NetworkError> {
+        let malformed = |reason: &str| NetworkError::Malformed {
+            given: given.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let url = Url::parse(given).map_err(|error| malformed(&error.to_string()))?;
+        let protocol = match url.scheme() {
+            "tcp" => Protocol::Tcp,
+            "http" | "https" => Protocol::Http,
+            scheme => return Err(malformed(&format!("{scheme} is not supported"))),
+        };
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(malformed("it has no host"));
+        }
+        let port = url
+            .port_or_known_default()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| malformed("it has no port"))?;
+        if protocol == Protocol::Tcp && !matches!(url.path(), "" | "/") {
+            return Err(malformed("a TCP address has no path"));
+        }
+        Ok(Self {
+            protocol,
+            url,
+            port,
+        })
+    }
+}
+
+impl std::fmt::Display for NetworkTarget {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.url.fmt(formatter)
+    }
+}
+
+/// A network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespace {
+    /// That of this process.
+    Own,
+    /// The one that this file stands for: a process's `/proc/<pid>/ns/net`.
+    At(PathBuf),
+}
+
+impl Namespace {
+    /// The namespace of a process.
+    pub fn of(pid: i32) -> Self {
+        Self::At(PathBuf::from(format!("/proc/{pid}/ns/net")))
+    }
+
+    fn open(&self) -> std::io::Result<Option<OwnedFd>> {
+        match self {
+            Self::Own => Ok(None),
+            Self::At(path) => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                Ok(Some(rustix::fs::open(path, flags, Mode::empty())?))
+            }
+        }
+    }
+}
+
+/// Checks addresses from inside a network namespace.
+#[derive(Debug, Clone)]
+pub struct Prober {
+    namespace: Namespace,
+    patience: Duration,
+}
+
+impl Prober {
+    /// A prober whose checks take at most `patience` each.
+    pub fn new(namespace: Namespace, patience: Duration) -> Self {
+        Self {
+            namespace,
+            patience,
+        }
+    }
+
+    /// Tries an address until it answers or the patience has run out. An error means that the
+    /// namespace could not be entered.
+    pub async fn check(&self, target: &NetworkTarget) -> std::io::Result<Outcome> {
+        let namespace = self.namespace.open()?;
+        let (target, patience) = (target.clone(), self.patience);
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("probe".to_owned())
+            .spawn(move || {
+                let checked = enter(namespace).and_then(|runtime| {
+                    Ok(runtime.block_on(until_it_answers(&target, patience)))
+                });
+                // Nobody waits any more: the run was cancelled.
+                let _ = sender.send(checked);
+            })?;
+        receiver.await.map_err(std::io::Error::other)?
+    }
+}
+
+/// Moves this thread into a namespace, and makes a runtime whose sockets and threads are there.
+fn enter(namespace: Option<OwnedFd>) -> std::io::Result<tokio::runtime::Runtime> {
+    if let Some(namespace) = namespace {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+async fn until_it_answers(target: &NetworkTarget, patience: Duration) -> Outcome {
+    let deadline = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
+    let mut last = "it was not tried".to_owned();
+    loop {
+        match timeout_at(deadline, attempt(target, deadline)).await {
+            Ok(Ok(observation)) => return Outcome::passed(observation),
+            Ok(Err(observation)) => last = observation,
+            Err(_) if last == "it was not tried" => "timed out".clone_into(&mut last),
+            Err(_) => {}
+        }
+        if Instant::now() + pause >= deadline {
+            return Outcome::failed(format!("{last} (tried for {} s)", patience.as_secs_f64()));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Tries every address of the target's host at once; the first that answers well counts.
+async fn attempt(target: &NetworkTarget, deadline: Instant) -> Result<String, String> {
+    let addresses = resolve(target).await?;
+    let mut attempts: futures_util::stream::FuturesUnordered<_> = addresses
+        .into_iter()
+        .map(|address| async move {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let spoken = match target.protocol {
+                Protocol::Tcp => timeout(left, connect(address)).await,
+                Protocol::Http => timeout(left, get(target, address)).await,
+            };
+            let spoken = spoken.unwrap_or_else(|_| Err("timed out".to_owned()));
+            spoken.map_err(|error| format!("{address}: {error}"))
+        })
+        .collect();
+    let mut errors = Vec::new();
+    while let Some(result) = futures_util::StreamExt::next(&mut attempts).await {
+        match result {
+            Ok(observation) => return Ok(observation),
+            Err(error) => errors.push(error),
+        }
+    }
+    errors.sort();
+    Err(errors.join(", "))
+}
+
+async fn resolve(target: &NetworkTarget) -> Result<Vec<SocketAddr>, String> {
+    let at = |address: IpAddr| SocketAddr::new(address, target.port);
+    match target.url.host() {
+        Some(Host::Ipv4(address)) => Ok(vec![at(address.into())]),
+        Some(Host::Ipv6(address)) => Ok(vec![at(address.into())]),
+        Some(Host::Domain(name)) => match name.parse::<IpAddr>() {
+            Ok(address) => Ok(vec![at(address)]),
+            // RFC 6761: both loopback addresses, whatever a hosts file says.
+            Err(_) if name.trim_end_matches('.').eq_ignore_ascii_case("localhost") => Ok(vec![
+                at(Ipv6Addr::LOCALHOST.into()),
+                at(Ipv4Addr::LOCALHOST.into()),
+            ]),
+            Err(_) => {
+                let found = tokio::net::lookup_host((name, target.port)).await;
+                let found: Vec<SocketAddr> = found
+                    .map_err(|error| format!("cannot resolve {name}: {error}"))?
+                    .collect();
+                if found.is_empty() {
+                    return Err(format!("cannot resolve {name}"));
+                }
+                Ok(found)
+            }
+        },
+        None => Err("no host".to_owned()),
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<String, String> {
+    match TcpStream::connect(address).await {
+        Ok(_) => Ok(format!("{address} accepts connections")),
+        Err(error) => Err(words(&error)),
+    }
+}
+
+async fn get(target: &NetworkTarget, address: SocketAddr) -> Result<String, String> {
+    // The host's name, as a browser would send it, at this one address. Whose certificate it is
+    // does not matter: it is a test installation's.
+    let host = target.url.host_str().unwrap_or_default();
+    let client = Client::builder()
+        .user_agent(concat!("postroj/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .tls_danger_accept_invalid_certs(true)
+        .resolve(host, address)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let response = client
+        .get(target.url.clone())
+        .send()
+        .await
+        .map_err(|error| root_cause(&error))?;
+    let status = response.status();
+    let observation = format!("status {}", status.as_u16());
+    if status.as_u16() < 400 {
+        Ok(format!("{address} answers with {observation}"))
+    } else {
+        Err(observation)
+    }
+}
+
+fn words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        std::io::ErrorKind::TimedOut => "timed out".to_owned(),
+        std::io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The first cause, which is what says something: `connection refused`.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause
+        .downcast_ref::<std::io::Error>()
+        .map_or_else(|| cause.to_string(), words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read() {
+        let target = |given| NetworkTarget::parse(given).unwrap();
+        assert_eq!(target("tcp://localhost:6379").port, 6379);
+        assert_eq!(target("http://localhost").port, 80);
+        assert_eq!(target("https://[::1]/x?y").port, 443);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for given in ["localhost:80", "tcp://localhost", "udp://a:1", "tcp://:80", "tcp://a:1/x", "http://", "tcp://a:0", "tcp://a:99999", ""] {
+            assert!(NetworkTarget::parse(given).is_err(), "{given:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn localhost_is_both_loopback_addresses() {
+        let found = resolve(&NetworkTarget::parse("http://localhost:81").unwrap())
+            .await
+            .unwrap();
+        assert_eq!(
+            found,
+            ["[::1]:81".parse().unwrap(), "127.0.0.1:81".parse().unwrap()]
+        );
+    }
+}

@@ -1,0 +1,307 @@
+//! Whether a unit is up, and stays up.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{Outcome, Patience};
+use crate::machine::{Guest, GuestError, Unit, UnitState};
+
+/// The endings of the units that can be checked; systemd.unit(5).
+const SUFFIXES: [&str; 11] = [
+    ".service",
+    ".socket",
+    ".target",
+    ".device",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".timer",
+    ".path",
+    ".slice",
+    ".scope",
+];
+
+/// The full name of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct UnitName(String);
+
+/// Why a unit's name is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitNameError {
+    /// It has a character that no unit's name has, or is too long or empty.
+    #[error("unit {0:?}: not a unit name (systemd.unit(5) has the characters)")]
+    Malformed(String),
+    /// It is a template, which has to be given an instance.
+    #[error("unit {0:?}: a template cannot be up; name an instance, as in {1}")]
+    Template(String, String),
+}
+
+impl UnitName {
+    /// Reads a name; without an ending that units have, it is a service's.
+    pub fn parse(given: &str) -> Result<Self, UnitNameError> {
+        let name = if SUFFIXES.iter().any(|suffix| given.ends_with(suffix)) {
+            given.to_owned()
+        } else {
+            format!("{given}.service")
+        };
+        let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
+        let is_well_formed = !stem.is_empty()
+            && !stem.starts_with('@')
+            && name.len() <= 255
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c));
+        if !is_well_formed {
+            return Err(UnitNameError::Malformed(given.to_owned()));
+        }
+        if stem.ends_with('@') {
+            let instance = name.replacen('@', "@1", 1);
+            return Err(UnitNameError::Template(given.to_owned(), instance));
+        }
+        Ok(Self(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for UnitName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Who started a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartedBy {
+    /// It was up before anything was installed.
+    Image,
+    /// The installation.
+    Package,
+    /// postroj, because nobody else had.
+    Postroj,
+}
+
+impl std::fmt::Display for StartedBy {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Image => "the image",
+            Self::Package => "the package",
+            Self::Postroj => "postroj",
+        })
+    }
+}
+
+/// What a unit was before anything was installed.
+#[derive(Debug, Clone)]
+pub struct Baseline(UnitState);
+
+/// Looks at a unit before anything is installed.
+pub async fn baseline(guest: &Guest, name: &UnitName) -> Result<Baseline, GuestError> {
+    Ok(Baseline(guest.unit(name.as_str()).await?.state().await?))
+}
+
+/// A unit that is being checked.
+pub struct UnitProbe<'a> {
+    guest: &'a Guest,
+    unit: Unit<'a>,
+    baseline: Baseline,
+    patience: Patience,
+    deadline: Instant,
+}
+
+impl<'a> UnitProbe<'a> {
+    /// Begins a check; its time runs from now on.
+    pub async fn new(
+        guest: &'a Guest,
+        name: &UnitName,
+        baseline: Baseline,
+        patience: Patience,
+    ) -> Result<Self, GuestError> {
+        Ok(Self {
+            guest,
+            unit: guest.unit(name.as_str()).await?,
+            baseline,
+            patience,
+            deadline: Instant::now() + patience.unit,
+        })
+    }
+
+    /// Starts the unit if nobody has, waits until it is up, and whether it stays so.
+    ///
+    /// Who started it is `None` for a unit that cannot be started.
+    pub async fn check(&mut self) -> Result<(Option<StartedBy>, Outcome), GuestError> {
+        let state = self.unit.state().await?;
+        if state.load_state != "loaded" {
+            return Ok((None, Outcome::failed(not_loaded(&state))));
+        }
+        let started_by = self.started_by(&state);
+        if started_by == StartedBy::Image {
+            return Ok((Some(started_by), Outcome::passed(state.to_string())));
+        }
+        if started_by == StartedBy::Postroj
+            && let Some(refused) = self.start().await
+        {
+            return Ok((None, Outcome::failed(refused)));
+        }
+        let outcome = self.watch().await?;
+        Ok((Some(started_by), outcome))
+    }
+
+    fn started_by(&self, now: &UnitState) -> StartedBy {
+        let before = &self.baseline.0;
+        let is_same_run = before.is_active()
+            && before.invocation_id == now.invocation_id
+            && before.active_enter == now.active_enter;
+        if is_same_run && now.is_active() {
+            return StartedBy::Image;
+        }
+        let has_run_since = now.has_run()
+            && (now.active_enter, now.exec_main_start)
+                != (before.active_enter, before.exec_main_start);
+        // What the image had started and is down now was stopped by the installation.
+        let is_on_its_way = now.has_job || now.active_state == "activating";
+        if has_run_since || is_on_its_way || now.is_active() || now.active_state == "failed" {
+            StartedBy::Package
+        } else {
+            StartedBy::Postroj
+        }
+    }
+
+    /// Enables and starts the unit; gives what systemd said if it would not.
+    async fn start(&mut self) -> Option<String> {
+        let name = self.unit.name().to_owned();
+        // What has no [Install] section, or is made by a generator, cannot be enabled; whether it
+        // runs is what counts.
+        let _ = self.guest.enable_unit(&name).await;
+        let limit = self.deadline.saturating_duration_since(Instant::now());
+        match self.guest.start_unit(&name, limit).await {
+            Ok(_) => None,
+            Err(GuestError::Bus { source, .. }) => Some(match source {
+                zbus::Error::MethodError(_, Some(message), _) => message,
+                other => other.to_string(),
+            }),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Waits for the unit to be up and to stay up.
+    async fn watch(&mut self) -> Result<Outcome, GuestError> {
+        let mut first_run: Option<UnitState> = None;
+        loop {
+            let state = self.unit.state().await?;
+            if has_ended_well(&state) {
+                return Ok(Outcome::passed(state.to_string()));
+            }
+            if let Some(first) = &first_run
+                && !is_same_run(first, &state)
+            {
+                return Ok(Outcome::failed(format!(
+                    "{state}: it did not stay up for {} s",
+                    self.patience.settle.as_secs_f64()
+                )));
+            }
+            match state.active_state.as_str() {
+                "failed" => return Ok(Outcome::failed(state.to_string())),
+                "activating" if state.sub_state == "auto-restart" => {
+                    return Ok(Outcome::failed(state.to_string()));
+                }
+                "inactive" if !state.has_job => return Ok(Outcome::failed(state.to_string())),
+                _ => {}
+            }
+            if state.is_active() {
+                let settled = settled_at(&state, self.patience.settle);
+                if settled <= Instant::now() {
+                    return Ok(Outcome::passed(state.to_string()));
+                }
+                first_run.get_or_insert(state);
+                tokio::select! {
+                    () = self.unit.changed() => {}
+                    () = sleep_until(settled) => {}
+                }
+            } else if timeout_at(self.deadline, self.unit.changed()).await.is_err() {
+                return Ok(Outcome::failed(format!(
+                    "{state} after {} s",
+                    self.patience.unit.as_secs_f64()
+                )));
+            }
+        }
+    }
+}
+
+/// When a unit that is active will have been so for `settle`.
+fn settled_at(state: &UnitState, settle: Duration) -> Instant {
+    // systemd's timestamps are of the clock that containers share with the host.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::try_from(now).unwrap_or_default();
+    let since = now.saturating_sub(Duration::from_micros(state.active_enter));
+    Instant::now() + settle.saturating_sub(since)
+}
+
+fn is_same_run(first: &UnitState, now: &UnitState) -> bool {
+    now.is_active()
+        && first.invocation_id == now.invocation_id
+        && first.exec_main_start == now.exec_main_start
+        && first.restarts == now.restarts
+}
+
+/// A oneshot that does not remain is down again when it has done its work.
+fn has_ended_well(state: &UnitState) -> bool {
+    state.service_type == "oneshot"
+        && state.active_state == "inactive"
+        && !state.has_job
+        && state.result == "success"
+        && state.exec_main_start > 0
+}
+
+fn not_loaded(state: &UnitState) -> String {
+    match (state.load_state.as_str(), state.load_error.as_str()) {
+        ("not-found", _) => "there is no such unit".to_owned(),
+        ("masked", _) => "the unit is masked".to_owned(),
+        (load_state, "") => load_state.to_owned(),
+        (load_state, error) => format!("{load_state}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_a_services() {
+        assert_eq!(UnitName::parse("webfs").unwrap().as_str(), "webfs.service");
+        assert_eq!(UnitName::parse("a.socket").unwrap().as_str(), "a.socket");
+        assert_eq!(UnitName::parse("a@b.timer").unwrap().as_str(), "a@b.timer");
+        assert_eq!(UnitName::parse("php8.2-fpm").unwrap().as_str(), "php8.2-fpm.service");
+    }
+
+    #[test]
+    fn what_is_no_unit_name_is_refused() {
+        for given in ["", "a b", "a/b", ".service", "@.service", "@x", "ü", &"x".repeat(300)] {
+            assert!(UnitName::parse(given).is_err(), "{given:?}");
+        }
+        let error = UnitName::parse("a@").unwrap_err().to_string();
+        assert!(error.ends_with("as in a@1.service"), "{error}");
+    }
+
+    #[test]
+    fn a_oneshot_that_ended_well_is_told_from_one_that_never_ran() {
+        let mut state = UnitState {
+            service_type: "oneshot".into(),
+            active_state: "inactive".into(),
+            result: "success".into(),
+            ..UnitState::default()
+        };
+        assert!(!has_ended_well(&state));
+        state.exec_main_start = 1;
+        assert!(has_ended_well(&state));
+        state.result = "exit-code".into();
+        assert!(!has_ended_well(&state));
+    }
+}
