@@ -1,0 +1,58 @@
+//! `completions` and `man`: what the command line is turned into.
+
+use std::path::PathBuf;
+
+use clap::CommandFactory as _;
+
+use crate::cli::error::{CommandError, Exit};
+use crate::cli::output::Output;
+use crate::cli::Arguments;
+
+/// Print shell completions
+///
+/// For example: postroj completions bash > /etc/bash_completion.d/postroj
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(&self, output: &Output) -> Result<Exit, CommandError> {
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "postroj", &mut text);
+        output.result(&String::from_utf8_lossy(&text));
+        Ok(Exit::Success)
+    }
+}
+
+/// Print the manual page, or write one for each command into a directory
+#[derive(Debug, clap::Args)]
+pub(crate) struct Man {
+    /// The directory, such as /usr/local/share/man/man1
+    directory: Option<PathBuf>,
+}
+
+impl Man {
+    pub(crate) fn run(&self, output: &Output) -> Result<Exit, CommandError> {
+        let command = Arguments::command();
+        let Some(directory) = &self.directory else {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(command)
+                .render(&mut text)
+                .map_err(CommandError::internal)?;
+            output.result(&String::from_utf8_lossy(&text));
+            return Ok(Exit::Success);
+        };
+        if !directory.is_dir() {
+            return Err(CommandError::usage(format!(
+                "{}: not a directory",
+                directory.display()
+            )));
+        }
+        clap_mangen::generate_to(command, directory).map_err(|error| {
+            CommandError::internal(format!("cannot write to {}: {error}", directory.display()))
+        })?;
+        Ok(Exit::Success)
+    }
+}

@@ -1,0 +1,210 @@
+//! `list-images` and `pull`: the catalogue and the store.
+
+use std::fmt::Write as _;
+
+use postroj::image::{PullOptions, Reference};
+use postroj::image::catalogue::{Entry, Family, SourceKind};
+use serde::Serialize;
+
+use super::pkgprobe::Signals;
+use crate::cli::config::Settings;
+use crate::cli::error::{CommandError, Exit};
+use crate::cli::output::Output;
+
+/// List the images that are known by name
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListImages {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// An image of the catalogue, as `--json` has it.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    aliases: &'a [String],
+    title: &'a str,
+    family: Family,
+    end_of_life: Option<&'a str>,
+    unsupported: Option<&'a str>,
+    sources: Vec<String>,
+    in_store: bool,
+    size: Option<u64>,
+}
+
+impl ListImages {
+    pub(crate) fn run(&self, settings: &Settings, output: &Output) -> Result<Exit, CommandError> {
+        let catalogue = settings.catalogue()?;
+        let stored = settings.stored_sizes()?;
+        let listed: Vec<Listed<'_>> = catalogue
+            .iter()
+            .map(|entry| Listed {
+                name: &entry.name,
+                aliases: &entry.aliases,
+                title: &entry.title,
+                family: entry.family,
+                end_of_life: entry.end_of_life.as_deref(),
+                unsupported: entry.unsupported.as_deref(),
+                sources: sources(entry),
+                in_store: stored.contains_key(&entry.name),
+                size: stored.get(&entry.name).copied(),
+            })
+            .collect();
+        if self.json {
+            output.json(&listed)?;
+        } else {
+            output.result(&table(&listed));
+        }
+        Ok(Exit::Success)
+    }
+}
+
+fn sources(entry: &Entry) -> Vec<String> {
+    entry.sources.iter().map(ToString::to_string).collect()
+}
+
+fn table(listed: &[Listed<'_>]) -> String {
+    let aliases: Vec<String> = listed.iter().map(|image| image.aliases.join(", ")).collect();
+    let wide = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default();
+    let names = wide(&mut listed.iter().map(|image| image.name.len()).chain([4]));
+    let alias_width = wide(&mut aliases.iter().map(String::len).chain([7]));
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{:<names$}  {:<alias_width$}  {:<6}  {:>9}  SOURCE",
+        "NAME", "ALIASES", "FAMILY", "IN STORE"
+    );
+    for (image, aliases) in listed.iter().zip(aliases) {
+        let size = match (image.size, image.in_store) {
+            (Some(size), true) => human_size(size),
+            _ => "-".to_owned(),
+        };
+        let source = match image.unsupported {
+            Some(reason) => format!("unsupported: {reason}"),
+            None => image.sources.first().cloned().unwrap_or_default(),
+        };
+        let _ = writeln!(
+            text,
+            "{:<names$}  {aliases:<alias_width$}  {:<6}  {size:>9}  {source}",
+            image.name,
+            image.family.to_string()
+        );
+    }
+    text
+}
+
+/// A size in bytes for people: `123 MB`.
+fn human_size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{} kB", bytes / 1000),
+        1_000_000..10_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{} GB", bytes / 1_000_000_000),
+    }
+}
+
+/// Get images into the store, ready to boot
+///
+/// The sources of an image are tried in order; one that cannot be reached is passed over, and a
+/// line says so.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pull {
+    /// The images; see `postroj pkgprobe --help` for what they can be
+    #[arg(value_name = "IMAGE", required_unless_present = "all")]
+    images: Vec<String>,
+    /// Pull every image of the catalogue that can work
+    #[arg(long, conflicts_with = "images")]
+    all: bool,
+    /// Get it anew, even if the store has it
+    #[arg(long)]
+    force: bool,
+    /// Take it from this kind of source only
+    #[arg(long, value_name = "KIND")]
+    source: Option<Source>,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Source {
+    /// A registry
+    Oci,
+    /// A root-filesystem tarball
+    Tarball,
+    /// The distribution's own package mirror
+    Bootstrap,
+}
+
+impl Pull {
+    pub(crate) async fn run(
+        &self,
+        settings: &Settings,
+        output: &Output,
+    ) -> Result<Exit, CommandError> {
+        let mut references = Vec::new();
+        for image in &self.images {
+            references.push(Reference::load(image).map_err(CommandError::usage)?);
+        }
+        let progress = output.progress();
+        if !rustix::process::geteuid().is_root() {
+            return Err(postroj::machine::MachineError::NotRoot.into());
+        }
+        let mut signals = Signals::listen()?;
+        let images = settings.images(&progress)?;
+        if self.all {
+            for entry in settings.catalogue()?.iter() {
+                match &entry.unsupported {
+                    Some(reason) => output.note(&format!("{}: left out: {reason}", entry.name)),
+                    None => references
+                        .push(Reference::load(&entry.name).map_err(CommandError::usage)?),
+                }
+            }
+        }
+        for reference in &references {
+            images.check(reference)?;
+        }
+        let options = PullOptions {
+            force: self.force,
+            source: self.source.map(|source| match source {
+                Source::Oci => SourceKind::Oci,
+                Source::Tarball => SourceKind::Tarball,
+                Source::Bootstrap => SourceKind::Bootstrap,
+            }),
+        };
+        let mut failed = Vec::new();
+        for reference in &references {
+            let pulled = tokio::select! {
+                signal = signals.next() => return Ok(Exit::Signal(signal)),
+                pulled = images.pull(reference, &options) => pulled,
+            };
+            match pulled {
+                Ok(image) => output.note(&format!("{}: ready", image.name)),
+                // With several, one that fails does not keep the others from being had.
+                Err(error) if references.len() > 1 => {
+                    output.note(&format!("{reference}: {error}"));
+                    failed.push(reference.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if failed.is_empty() {
+            Ok(Exit::Success)
+        } else {
+            Err(CommandError::internal(format!(
+                "not pulled: {}",
+                failed.join(", ")
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(human_size(12_345), "12 kB");
+        assert_eq!(human_size(196_482_560), "196 MB");
+    }
+}

@@ -1,0 +1,194 @@
+//! `pkgprobe`: the main job.
+
+use std::time::Duration;
+
+use postroj::install::{Fetcher, Package};
+use postroj::machine::{MachineError, Profile};
+use postroj::pkgprobe::{Cancelled, Context, Plan, run};
+use postroj::probe::{NetworkTarget, Patience, UnitName};
+use postroj::report::{Report, Verdict, render};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::config::Settings;
+use crate::cli::duration;
+use crate::cli::error::{CommandError, Exit};
+use crate::cli::output::Output;
+
+/// Boot an image, install packages there, and check that their services run and answer
+///
+/// The image is pulled if it is not in the store, and never changes: everything is written to a
+/// layer that goes with the container. A unit that the package has not started is enabled and
+/// started. When a check fails, the report shows why.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pkgprobe {
+    /// The image: a name of `postroj list-images`, a registry's NAME:TAG or docker://NAME, the URL
+    /// or the path (with a /) of a root-filesystem tarball, or a directory
+    #[arg(long, value_name = "IMAGE")]
+    image: String,
+    /// A package to install: an http(s) URL, a file, or a name that the distribution's
+    /// repositories know; may be repeated
+    #[arg(long = "package", short = 'p', value_name = "PACKAGE")]
+    packages: Vec<String>,
+    /// A unit that has to be up and stay up; without an ending it is a .service; may be repeated
+    #[arg(long = "check-unit", value_name = "UNIT")]
+    units: Vec<String>,
+    /// An address that has to answer, tcp://HOST:PORT or http(s)://HOST:PORT/PATH (status below
+    /// 400); localhost is the container; may be repeated
+    #[arg(long = "check-network", value_name = "URL")]
+    addresses: Vec<String>,
+    /// How long a unit may take to become active
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30")]
+    unit_timeout: Duration,
+    /// How long a unit that was started in this run has to stay up
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1")]
+    settle: Duration,
+    /// How long an address may take to answer
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "5")]
+    network_timeout: Duration,
+    /// How long the boot may take
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "60")]
+    boot_timeout: Duration,
+    /// How long the installation may take
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "15m")]
+    install_timeout: Duration,
+    /// How long all of it may take [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+    /// How much of the image's system is started
+    #[arg(long, value_name = "PROFILE", default_value = "trimmed")]
+    boot: BootProfile,
+    /// Leave the container up, and say how to get in and how to end it
+    #[arg(long)]
+    keep: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How much of the image's system is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BootProfile {
+    /// Without logins on consoles, update timers and the like
+    Trimmed,
+    /// All of it
+    Full,
+}
+
+impl Pkgprobe {
+    pub(crate) async fn run(
+        self,
+        settings: &Settings,
+        output: &Output,
+    ) -> Result<Exit, CommandError> {
+        let plan = self.plan()?;
+        if !rustix::process::geteuid().is_root() {
+            return Err(MachineError::NotRoot.into());
+        }
+        // Signals from now on end the run in order.
+        let mut signals = Signals::listen()?;
+        let progress = output.progress();
+        let images = settings.images(&progress)?;
+        images.check(&plan.image)?;
+        let fetcher = Fetcher::new(&settings.cache_dir, progress.clone());
+        let context = Context {
+            images: &images,
+            fetcher: &fetcher,
+            progress,
+        };
+        let mut received = 0;
+        let cancelled = async { received = signals.next().await };
+        match run(&plan, &context, cancelled).await {
+            Err(Cancelled) => Ok(Exit::Signal(received)),
+            Ok(report) => self.tell(&report, output),
+        }
+    }
+
+    /// What was typed → what was meant.
+    fn plan(&self) -> Result<Plan, CommandError> {
+        let image = postroj::image::Reference::load(&self.image).map_err(CommandError::usage)?;
+        let packages: Vec<Package> = collect(&self.packages, Package::parse)?;
+        for package in &packages {
+            package.check().map_err(CommandError::usage)?;
+        }
+        Ok(Plan {
+            image,
+            packages,
+            units: collect(&self.units, UnitName::parse)?,
+            addresses: collect(&self.addresses, NetworkTarget::parse)?,
+            patience: Patience {
+                unit: self.unit_timeout,
+                settle: self.settle,
+                network: self.network_timeout,
+            },
+            boot_timeout: self.boot_timeout,
+            install_timeout: self.install_timeout,
+            timeout: self.timeout,
+            profile: match self.boot {
+                BootProfile::Trimmed => Profile::Trimmed,
+                BootProfile::Full => Profile::Full,
+            },
+            keep: self.keep,
+        })
+    }
+
+    fn tell(&self, report: &Report, output: &Output) -> Result<Exit, CommandError> {
+        if self.json {
+            output.json(report)?;
+        } else {
+            output.result(&render(report, output.palette()));
+        }
+        if let (true, Some(machine)) = (report.kept, &report.machine) {
+            output.note(&format!(
+                "{machine} stays up; get in: postroj shell {machine}; end it: postroj stop {machine}"
+            ));
+        }
+        match (report.verdict, &report.error) {
+            (Verdict::Passed, _) => Ok(Exit::Success),
+            (Verdict::Failed, _) => Ok(Exit::Failed),
+            (Verdict::Error, Some(error)) => {
+                Err(CommandError::internal(error).with_hint(report.hint.clone()))
+            }
+            (Verdict::Error, None) => Ok(Exit::NoVerdict),
+        }
+    }
+}
+
+fn collect<T, E: ToString>(
+    given: &[String],
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, CommandError> {
+    given
+        .iter()
+        .map(|text| parse(text).map_err(CommandError::usage))
+        .collect()
+}
+
+/// The signals that end a run.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> Result<Self, CommandError> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| CommandError::internal(format!("cannot take signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one; gives its number.
+    pub(crate) async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.hangup.recv() => SignalKind::hangup().as_raw_value(),
+        }
+    }
+}

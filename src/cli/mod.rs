@@ -1,0 +1,147 @@
+//! The command line: what was typed, what was meant, and how errors are told.
+
+mod commands;
+mod config;
+mod doctor;
+mod duration;
+mod error;
+mod output;
+mod terminal;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use commands::{generate, images, machines, pkgprobe};
+use config::Settings;
+use error::{CommandError, Exit};
+use output::Output;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 all checks hold; 1 the package is at fault; 2 the command line or a file given to it \
+is wrong; 3 no verdict: the image, the host, the network or the boot failed; 130, 143 interrupted.
+
+Example:
+  postroj pkgprobe --image debian-bookworm --package ./my_1.0_amd64.deb \\
+      --check-unit my --check-network http://localhost:8080";
+
+/// Boot real Linux distributions with systemd, install a package there, and tell whether its
+/// services run and answer.
+#[derive(Debug, Parser)]
+#[command(version, styles = STYLES, after_help = AFTER_HELP, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Tell more; twice for debugging
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Tell results and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "POSTROJ_COLOR", hide_env = true)]
+    color: Color,
+    /// Read this configuration file only
+    #[arg(long, global = true, value_name = "FILE", env = "POSTROJ_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
+    /// Where the images are kept [default: /var/lib/postroj]
+    #[arg(long, global = true, value_name = "DIR", env = "POSTROJ_STATE_DIR", hide_env = true)]
+    state_dir: Option<PathBuf>,
+    /// Where downloads are kept [default: /var/cache/postroj]
+    #[arg(long, global = true, value_name = "DIR", env = "POSTROJ_CACHE_DIR", hide_env = true)]
+    cache_dir: Option<PathBuf>,
+    /// Which registries and mirrors to use [default: /etc/containers/registries.conf and its
+    /// drop-ins]
+    #[arg(long, global = true, value_name = "FILE", env = "CONTAINERS_REGISTRIES_CONF", hide_env = true)]
+    registries_conf: Option<PathBuf>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// In any case
+    Always,
+    /// In no case
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    ListImages(images::ListImages),
+    Pull(images::Pull),
+    Pkgprobe(pkgprobe::Pkgprobe),
+    Machines(machines::Machines),
+    Stop(machines::Stop),
+    Shell(machines::Shell),
+    Doctor(doctor::Doctor),
+    Completions(generate::Completions),
+    Man(generate::Man),
+}
+
+/// Runs the command that was typed, and gives the exit code.
+pub(crate) fn main() -> i32 {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Hidden from the parser, because nobody types it.
+    if arguments
+        .get(1)
+        .is_some_and(|argument| argument == postroj::machine::SUPERVISE_COMMAND)
+    {
+        return i32::from(postroj::machine::supervise().is_err());
+    }
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap knows where each goes.
+            let _ = error.print();
+            return error.exit_code();
+        }
+    };
+    let mut output = Output::new(arguments.global.color, arguments.global.quiet);
+    match dispatch(arguments, &output) {
+        Ok(exit) => exit.code(),
+        Err(error) => output.error(&error),
+    }
+}
+
+fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError> {
+    output::start_log(arguments.global.verbose, output.has_colours());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::internal(format!("cannot start: {error}")))?;
+    let settings = || Settings::load(&arguments.global);
+    let result = runtime.block_on(async {
+        match arguments.command {
+            Command::ListImages(command) => command.run(&settings()?, output),
+            Command::Pull(command) => command.run(&settings()?, output).await,
+            Command::Pkgprobe(command) => command.run(&settings()?, output).await,
+            Command::Machines(command) => command.run(output),
+            Command::Stop(command) => command.run(output).await,
+            Command::Shell(command) => command.run().await,
+            Command::Doctor(command) => command.run(&settings()?, output).await,
+            Command::Completions(command) => command.run(output),
+            Command::Man(command) => command.run(output),
+        }
+    });
+    // A thread may wait for standard input, and would for ever.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,121 @@
+//! Standard output for results, standard error for everything else.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the one place that writes to them"
+)]
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use postroj::progress::SharedProgress;
+use postroj::report::Palette;
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use super::Color;
+use super::error::CommandError;
+use super::terminal::{Bars, Lines};
+
+/// Where results, progress and errors go.
+pub(crate) struct Output {
+    colours_out: bool,
+    colours_err: bool,
+    quiet: bool,
+}
+
+impl Output {
+    pub(crate) fn new(color: Color, quiet: bool) -> Self {
+        let on = |is_terminal: bool| match color {
+            Color::Always => true,
+            Color::Never => false,
+            // https://no-color.org: set and not empty.
+            Color::Auto => {
+                is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Self {
+            colours_out: on(std::io::stdout().is_terminal()),
+            colours_err: on(std::io::stderr().is_terminal()),
+            quiet,
+        }
+    }
+
+    /// Whether standard error takes colours.
+    pub(crate) fn has_colours(&self) -> bool {
+        self.colours_err
+    }
+
+    /// The colours of results.
+    pub(crate) fn palette(&self) -> Palette {
+        if self.colours_out {
+            Palette::COLOURED
+        } else {
+            Palette::default()
+        }
+    }
+
+    /// Who shows the progress of a long job.
+    pub(crate) fn progress(&self) -> SharedProgress {
+        if self.quiet {
+            Arc::new(postroj::progress::Silent)
+        } else if std::io::stderr().is_terminal() {
+            Arc::new(Bars::new())
+        } else {
+            Arc::new(Lines::new())
+        }
+    }
+
+    /// Writes a result.
+    pub(crate) fn result(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        // A reader that has gone, as `head` does, is no error of ours.
+        let _ = out.write_all(text.as_bytes());
+        let _ = out.flush();
+    }
+
+    /// Writes a result as JSON.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), CommandError> {
+        let text = serde_json::to_string_pretty(value).map_err(CommandError::internal)?;
+        self.result(&format!("{text}\n"));
+        Ok(())
+    }
+
+    /// Tells something by the way.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Tells an error; gives its exit code.
+    pub(crate) fn error(&mut self, error: &CommandError) -> i32 {
+        let (bad, reset) = if self.colours_err {
+            (Palette::COLOURED.bad, Palette::COLOURED.reset)
+        } else {
+            ("", "")
+        };
+        eprintln!("{bad}error{reset}: {}", error.message());
+        if let Some(hint) = error.hint() {
+            eprintln!("hint: {hint}");
+        }
+        error.code()
+    }
+}
+
+/// Starts writing the log to standard error: warnings, or more by `-v`. `POSTROJ_LOG` has the last
+/// word, in the form of `tracing_subscriber`'s filters.
+pub(crate) fn start_log(verbose: u8, colours: bool) {
+    let level = match verbose {
+        0 => "error",
+        1 => "postroj=info",
+        2 => "postroj=debug",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("POSTROJ_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .try_init();
+}
