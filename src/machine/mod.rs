@@ -1,1 +1,2 @@
 //! Stub, about to be written.
+pub mod build;
