@@ -11,6 +11,7 @@
 //! | [`machine`] | boot, talk to, and end one container |
 //! | [`install`] | the package managers of the distributions |
 //! | [`probe`] | what is checked, and how |
+//! | [`pkgprobe`] | the main job, of all of these |
 //! | [`report`] | the result of a run and how it is written |
 //! | [`progress`] | the events of a long job, and who listens to them |
 //!
@@ -19,6 +20,7 @@
 pub mod image;
 pub mod install;
 pub mod machine;
+pub mod pkgprobe;
 pub mod probe;
 pub mod progress;
 pub mod report;

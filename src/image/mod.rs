@@ -1,3 +1,39 @@
-//! Images: from the name that a user types to a root file system that is ready to boot.
+//! Images: name → source → layers → store → an image that is ready to boot.
+//!
+//! [`Reference`] says what the user named, [`catalogue`] where the named distributions come from,
+//! [`Images`] gets them: from a registry ([`oci`]), a [`tarball`], the distribution's package
+//! mirror ([`bootstrap`]) or a local [`directory`]. Whatever the source, an image becomes layers
+//! in the [`store`], each of them a lower directory for overlayfs; what it lacks to boot is
+//! installed once, in one more layer ([`provision`]).
+//!
+//! An image is hostile until it is in the store: see [`layer`] for how one is unpacked.
 
+mod acquire;
+mod bootstrap;
 pub mod catalogue;
+mod digest;
+mod directory;
+mod error;
+mod http;
+mod images;
+pub mod layer;
+mod oci;
+mod provision;
+mod reference;
+mod registries;
+mod rootfs;
+pub mod store;
+mod tarball;
+
+pub use bootstrap::BootstrapError;
+pub use catalogue::{Catalogue, Family, SourceKind};
+pub use digest::{Digest, DigestError};
+pub use directory::DirectoryError;
+pub use error::{ImageError, SourceError};
+pub use http::FetchError;
+pub use images::{Images, PullOptions, ReadyImage};
+pub use oci::{ImageConfig, OciError};
+pub use reference::{OciReference, Reference, ReferenceError};
+pub use registries::{Endpoint, Mirror, Registries, RegistriesError, Registry};
+pub use store::ImageRecord;
+pub use tarball::TarballError;

@@ -1,0 +1,230 @@
+//! Why there is no image.
+
+use std::fmt;
+
+use super::bootstrap::BootstrapError;
+use super::catalogue::SourceKind;
+use super::directory::DirectoryError;
+use super::layer::LayerError;
+use super::oci::OciError;
+use super::reference::ReferenceError;
+use super::registries::RegistriesError;
+use super::store::StoreError;
+use super::tarball::TarballError;
+use crate::machine::BuildError;
+
+/// Why an image cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The catalogue has no such name.
+    #[error("there is no image {name} in the catalogue")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The names that are like it.
+        nearest: Vec<String>,
+    },
+    /// The catalogue says that it cannot work.
+    #[error("{name} is not supported: {reason}")]
+    Unsupported {
+        /// The image.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// There is no source of the kind that was asked for.
+    #[error("{name} has no source of the kind {kind}")]
+    NoSuchSource {
+        /// The image.
+        name: String,
+        /// The kind.
+        kind: &'static str,
+    },
+    /// The reference means nothing.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// registries.conf cannot be used.
+    #[error(transparent)]
+    Registries(#[from] RegistriesError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The one source that was tried does not give the image.
+    #[error("{name}: {source}")]
+    Source {
+        /// The image.
+        name: String,
+        /// Why not.
+        source: SourceError,
+    },
+    /// None of the sources can be reached.
+    #[error("{name}: no source can be had: {}", Tried(tried))]
+    NoSource {
+        /// The image.
+        name: String,
+        /// Each source and why it cannot be had.
+        tried: Vec<(String, SourceError)>,
+    },
+    /// The image lacks something to boot and it is not known how to install it.
+    #[error("{name} lacks {lacks}, and its distribution is of no known family")]
+    NotBootable {
+        /// The image.
+        name: String,
+        /// What it lacks.
+        lacks: &'static str,
+    },
+    /// Making the image bootable has failed.
+    #[error("{name} cannot be made bootable: {source}")]
+    Provision {
+        /// The image.
+        name: String,
+        /// Why not.
+        source: BuildError,
+    },
+}
+
+struct Tried<'a>(&'a [(String, SourceError)]);
+
+impl fmt::Display for Tried<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (source, error)) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "; " };
+            write!(f, "{separator}{source}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why one source does not give the image.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A registry.
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    /// A tarball.
+    #[error(transparent)]
+    Tarball(#[from] TarballError),
+    /// A bootstrap.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// A local directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A layer cannot be unpacked.
+    #[error("layer {layer}: {source}")]
+    Layer {
+        /// The layer, by its digest or by what it is made from.
+        layer: String,
+        /// Why not.
+        source: LayerError,
+    },
+    /// A layer is not what the config of the image says.
+    #[error("layer {layer} has the {what} {found} and should have {expected}")]
+    WrongLayer {
+        /// The layer, by the digest of its blob.
+        layer: String,
+        /// `digest` or `diffID`.
+        what: &'static str,
+        /// What it has.
+        found: String,
+        /// What the manifest or config says.
+        expected: String,
+    },
+    /// The reference in the catalogue is malformed.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SourceError {
+    /// Whether another source may be tried: nothing came, rather than something wrong.
+    pub(super) fn is_unavailable(&self) -> bool {
+        use super::http::FetchError;
+        let fetch = |error: &FetchError| {
+            !matches!(
+                error,
+                FetchError::WrongSize { .. } | FetchError::Unwanted { .. } | FetchError::Setup(_)
+            )
+        };
+        match self {
+            Self::Oci(error) => error.is_unavailable(),
+            Self::Tarball(TarballError::Fetch(error)) => fetch(error),
+            Self::Bootstrap(error) => !matches!(error, BootstrapError::Unwanted),
+            _ => false,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Layer { source, .. } => source.is_full(),
+            Self::Store(error) => error.is_full(),
+            _ => false,
+        }
+    }
+}
+
+impl ImageError {
+    /// Whether what was asked for is wrong, rather than that it cannot be had.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Unknown { .. }
+            | Self::NoSuchSource { .. }
+            | Self::Reference(_)
+            | Self::Registries(
+                RegistriesError::Unreadable { .. }
+                | RegistriesError::Malformed { .. }
+                | RegistriesError::Meaningless { .. },
+            ) => true,
+            Self::Source { source, .. } => matches!(
+                source,
+                SourceError::Tarball(TarballError::Unreadable { .. })
+            ),
+            _ => false,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { name, nearest } => {
+                let near = match nearest.as_slice() {
+                    [] => "see `postroj list-images`".to_owned(),
+                    names => format!("did you mean {}?", names.join(" or ")),
+                };
+                Some(format!(
+                    "{near} For an image of a registry write {name}:TAG or docker://{name}."
+                ))
+            }
+            Self::Source { source, .. } if source.is_full() => Some(FULL.to_owned()),
+            Self::Store(error) if error.is_full() => Some(FULL.to_owned()),
+            Self::NoSource { tried, .. } => tried.iter().find_map(|(_, error)| hint(error)),
+            Self::Source { source, .. } => hint(source),
+            _ => None,
+        }
+    }
+}
+
+const FULL: &str = "the disk is full: free some space, or choose another disk with --state-dir";
+
+fn hint(error: &SourceError) -> Option<String> {
+    match error {
+        SourceError::Bootstrap(
+            BootstrapError::Missing { package, .. } | BootstrapError::Keyring { package, .. },
+        ) => Some(format!("apt-get install {package}")),
+        SourceError::Oci(_) => Some(
+            "a mirror of the registry can be named in /etc/containers/registries.conf".to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// The word for a kind of source, as the command line has it.
+pub(super) fn word(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Oci => "oci",
+        SourceKind::Tarball => "tarball",
+        SourceKind::Bootstrap => "bootstrap",
+    }
+}

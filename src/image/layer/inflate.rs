@@ -1,0 +1,249 @@
+//! Decompression with bounds.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// How the bytes of an archive are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    Plain,
+    /// gzip, of one or more members.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+    /// xz.
+    Xz,
+}
+
+/// xz needs at most 65 MiB at its highest preset.
+const XZ_MEMORY: u64 = 128 << 20;
+/// 2^27: 128 MiB, what the zstd tool itself allows without being asked.
+const ZSTD_WINDOW_LOG: u32 = 27;
+const BUFFER: usize = 128 << 10;
+
+impl Compression {
+    /// Tells the compression by the first bytes.
+    pub fn sniff(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            _ => Self::Plain,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+        })
+    }
+}
+
+/// A reader of the uncompressed bytes; a declared compression that is not the real one is an error.
+pub(super) fn inflate<R: Read>(
+    compressed: R,
+    declared: Option<Compression>,
+) -> io::Result<Inflate<R>> {
+    let mut input = BufReader::with_capacity(BUFFER, compressed);
+    let found = sniff(&mut input)?;
+    let compression = declared.unwrap_or(found);
+    if compression != found {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("declared to be {compression} and is {found}"),
+        ));
+    }
+    Ok(match compression {
+        Compression::Plain => Inflate::Plain(input),
+        Compression::Gzip => Inflate::Gzip(Members::First(Box::new(
+            flate2::bufread::GzDecoder::new(input),
+        ))),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Inflate::Zstd(Box::new(decoder))
+        }
+        Compression::Xz => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(
+                XZ_MEMORY,
+                liblzma::stream::CONCATENATED,
+            )?;
+            Inflate::Xz(Box::new(liblzma::bufread::XzDecoder::new_stream(
+                input, stream,
+            )))
+        }
+    })
+}
+
+/// The first bytes decide; a short first read must not, so fill until there are six or none.
+fn sniff<R: Read>(input: &mut BufReader<R>) -> io::Result<Compression> {
+    // A BufReader refills only when it is empty, and senders hand over whole chunks: what its
+    // first fill brings is what there is. Only a first chunk of under six bytes would mislead.
+    let start = input.fill_buf()?;
+    if start.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "there is nothing in it",
+        ));
+    }
+    Ok(Compression::sniff(start))
+}
+
+/// The uncompressed bytes.
+pub(super) enum Inflate<R: Read> {
+    Plain(BufReader<R>),
+    Gzip(Members<BufReader<R>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
+    Xz(Box<liblzma::bufread::XzDecoder<BufReader<R>>>),
+}
+
+impl<R: Read> Inflate<R> {
+    /// The reader of the compressed bytes.
+    pub(super) fn into_inner(self) -> R {
+        match self {
+            Self::Plain(reader) => reader.into_inner(),
+            Self::Gzip(members) => members.into_inner().into_inner(),
+            Self::Zstd(decoder) => decoder.finish().into_inner(),
+            Self::Xz(decoder) => decoder.into_inner().into_inner(),
+        }
+    }
+}
+
+impl<R: Read> Read for Inflate<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(reader) => reader.read(buffer),
+            Self::Gzip(members) => members.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Xz(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// The members of a gzip file, one after the other, with zeros allowed at its end.
+pub(super) enum Members<R: BufRead> {
+    First(Box<flate2::bufread::GzDecoder<R>>),
+    Padding(R),
+    /// Only while one state is turned into the next.
+    Between,
+}
+
+impl<R: BufRead> Members<R> {
+    fn into_inner(self) -> R {
+        match self {
+            Self::First(decoder) => decoder.into_inner(),
+            Self::Padding(input) => input,
+            Self::Between => unreachable!("no read leaves this state behind"),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self {
+                Self::First(decoder) => {
+                    let length = decoder.read(buffer)?;
+                    if length > 0 {
+                        return Ok(length);
+                    }
+                    let Self::First(decoder) = std::mem::replace(self, Self::Between) else {
+                        unreachable!("just seen to be a member")
+                    };
+                    let mut input = decoder.into_inner();
+                    let next = input.fill_buf().map(|bytes| bytes.first().copied());
+                    *self = match next {
+                        Ok(Some(0x1f)) => {
+                            Self::First(Box::new(flate2::bufread::GzDecoder::new(input)))
+                        }
+                        _ => Self::Padding(input),
+                    };
+                    next?;
+                }
+                Self::Padding(input) => {
+                    let bytes = input.fill_buf()?;
+                    if bytes.is_empty() {
+                        return Ok(0);
+                    }
+                    if bytes.iter().any(|byte| *byte != 0) {
+                        return Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            "something that is not gzip follows the gzip data",
+                        ));
+                    }
+                    let length = bytes.len();
+                    input.consume(length);
+                }
+                Self::Between => unreachable!("no read leaves this state behind"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8], declared: Option<Compression>) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        inflate(bytes, declared)?.read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn each_compression_is_told_and_undone() {
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(b"hello").unwrap();
+        let zstd = zstd::encode_all(&b"hello"[..], 1).unwrap();
+        for bytes in [
+            b"hello".to_vec(),
+            gzip(b"hello"),
+            zstd,
+            xz.finish().unwrap(),
+        ] {
+            assert_eq!(read(&bytes, None).unwrap(), b"hello");
+        }
+    }
+
+    #[test]
+    fn a_wrong_declaration_is_refused() {
+        let error = read(&gzip(b"hello"), Some(Compression::Plain)).unwrap_err();
+        assert_eq!(error.to_string(), "declared to be uncompressed and is gzip");
+        assert!(read(b"hello", Some(Compression::Gzip)).is_err());
+    }
+
+    #[test]
+    fn gzip_members_follow_each_other_and_zeros_may_follow_them() {
+        let mut two = gzip(b"one ");
+        two.extend(gzip(b"two"));
+        assert_eq!(read(&two, None).unwrap(), b"one two");
+        two.extend([0; 100]);
+        assert_eq!(read(&two, None).unwrap(), b"one two");
+        two.push(7);
+        assert!(read(&two, None).is_err());
+    }
+
+    #[test]
+    fn truncation_is_an_error() {
+        let whole = gzip(&[7; 1000]);
+        for cut in [whole.len() - 1, whole.len() - 9, 5] {
+            assert!(read(&whole[..cut], None).is_err(), "{cut}");
+        }
+        assert!(read(&[], None).is_err());
+    }
+}

@@ -1,0 +1,222 @@
+//! Images in registries.
+//!
+//! A registry is an untrusted server. What it answers is bounded in size before it is read, and
+//! each document and blob must have the digest by which it was asked for; only the digest that
+//! the user or a document already checked has named counts, never one that a header claims.
+
+mod auth;
+mod manifest;
+mod transport;
+
+use super::digest::{Digest, DigestError};
+use super::http::FetchError;
+use super::layer::{Compression, Feed};
+use super::reference::OciReference;
+use super::registries::{Registries, RegistriesError};
+use crate::progress::Step;
+use manifest::{Blob, Document};
+use transport::Transport;
+
+pub use manifest::ImageConfig;
+
+/// Why an image cannot be had from its registry.
+#[derive(Debug, thiserror::Error)]
+pub enum OciError {
+    /// The registry, its mirrors or one blob cannot be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// No host that may serve the image does; each with its reason.
+    #[error("{0}")]
+    NoEndpoint(String),
+    /// The configuration forbids it.
+    #[error(transparent)]
+    Registries(#[from] RegistriesError),
+    /// A document is not what it has to be.
+    #[error("malformed {what}: {reason}")]
+    Malformed {
+        /// `manifest` or `config`.
+        what: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something has another digest than it was asked for by.
+    #[error("the registry answers something else than {expected}: it has the digest {found}")]
+    WrongDigest {
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// A layer of a kind that cannot be unpacked.
+    #[error("layer {layer} is of type {media_type}, which is not supported")]
+    LayerType {
+        /// The layer's digest.
+        layer: Digest,
+        /// Its type.
+        media_type: String,
+    },
+    /// The image is not for this machine.
+    #[error("there is no image for {native}, only for {available}")]
+    Platform {
+        /// This machine.
+        native: String,
+        /// What there is.
+        available: String,
+    },
+}
+
+impl From<DigestError> for OciError {
+    fn from(error: DigestError) -> Self {
+        Self::Malformed {
+            what: "manifest",
+            reason: error.to_string(),
+        }
+    }
+}
+
+impl OciError {
+    /// Whether another source may well do: nothing that came was wrong, there just was nothing.
+    pub(super) fn is_unavailable(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetch(
+                FetchError::Unreachable { .. }
+                    | FetchError::Refused { .. }
+                    | FetchError::NotFound { .. }
+                    | FetchError::Unauthorised { .. }
+                    | FetchError::Status { .. }
+                    | FetchError::Cut { .. }
+            ) | Self::NoEndpoint(_)
+                | Self::Registries(_)
+                | Self::Platform { .. }
+        )
+    }
+}
+
+/// A layer that is to be fetched.
+#[derive(Debug, Clone)]
+pub(super) struct RemoteLayer {
+    /// What its uncompressed archive must have as digest.
+    pub(super) diff_id: Digest,
+    /// What its compressed one must.
+    pub(super) digest: Digest,
+    /// How many bytes that one has.
+    pub(super) size: u64,
+    /// How it is compressed.
+    pub(super) compression: Compression,
+}
+
+/// An image whose documents have been fetched and checked.
+pub(super) struct RemoteImage {
+    transport: Transport,
+    /// The digest of the manifest that the reference led to: the index's, where there is one.
+    pub(super) digest: Digest,
+    pub(super) config: ImageConfig,
+    /// Bottom first.
+    pub(super) layers: Vec<RemoteLayer>,
+}
+
+impl RemoteImage {
+    /// Asks the hosts that may serve the image, in order; the first that can be reached and has it
+    /// counts.
+    pub(super) async fn find(
+        reference: &OciReference,
+        registries: &Registries,
+    ) -> Result<Self, OciError> {
+        let mut causes = Vec::new();
+        for endpoint in registries.resolve(reference)? {
+            let found = match Transport::connect(&endpoint).await {
+                Ok(transport) => Self::open(transport, reference).await,
+                Err(error) => Err(error.into()),
+            };
+            match found {
+                Err(error) if error.is_unavailable() => causes.push(error),
+                outcome => return outcome,
+            }
+        }
+        match causes.pop() {
+            Some(only) if causes.is_empty() => Err(only),
+            Some(last) => {
+                causes.push(last);
+                let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
+                Err(OciError::NoEndpoint(causes.join("; ")))
+            }
+            None => Err(OciError::NoEndpoint("no host serves it".to_owned())),
+        }
+    }
+
+    async fn open(transport: Transport, reference: &OciReference) -> Result<Self, OciError> {
+        let asked = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => "latest".to_owned(),
+        };
+        let (body, content_type) = transport.manifest(&asked).await?;
+        let digest = Digest::of(&body);
+        if let Some(expected) = reference.digest {
+            same(expected, digest)?;
+        }
+        let native = manifest::native();
+        let (config, layers) = match manifest::parse(&body, content_type.as_deref())? {
+            Document::Image { config, layers } => (config, layers),
+            Document::Index(choices) => {
+                let chosen = manifest::choose(choices, &native)?;
+                Self::image(&transport, &chosen).await?
+            }
+        };
+        let body = transport.document(&config).await?;
+        same(config.digest, Digest::of(&body))?;
+        let (config, diff_ids) = manifest::parse_config(&body, layers.len(), &native)?;
+        let layers = layers
+            .into_iter()
+            .zip(diff_ids)
+            .map(|(layer, diff_id)| RemoteLayer {
+                diff_id,
+                digest: layer.blob.digest,
+                size: layer.blob.size,
+                compression: layer.compression,
+            })
+            .collect();
+        Ok(Self {
+            transport,
+            digest,
+            config,
+            layers,
+        })
+    }
+
+    async fn image(
+        transport: &Transport,
+        chosen: &Blob,
+    ) -> Result<(Blob, Vec<manifest::LayerBlob>), OciError> {
+        let (body, content_type) = transport.manifest(&chosen.digest.to_string()).await?;
+        same(chosen.digest, Digest::of(&body))?;
+        match manifest::parse(&body, content_type.as_deref())? {
+            Document::Image { config, layers } => Ok((config, layers)),
+            Document::Index(_) => Err(OciError::Malformed {
+                what: "manifest",
+                reason: "an index of indexes".to_owned(),
+            }),
+        }
+    }
+
+    /// Feeds a layer to an unpacking thread, whose digests have to be compared afterwards.
+    pub(super) async fn fetch(
+        &self,
+        layer: &RemoteLayer,
+        feed: &Feed,
+        step: &Step,
+    ) -> Result<(), FetchError> {
+        self.transport
+            .blob(&layer.digest, layer.size, feed, step)
+            .await
+    }
+}
+
+fn same(expected: Digest, found: Digest) -> Result<(), OciError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(OciError::WrongDigest { expected, found })
+    }
+}

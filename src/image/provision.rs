@@ -1,0 +1,250 @@
+//! Making an image bootable: systemd as its init, a system bus, services that may start.
+//!
+//! Images of container registries mostly lack all three. What is missing is installed once, by
+//! the distribution's own package manager, into one more layer, whose name is the digest of what
+//! it was made from: the recipe, what the catalogue adds to it, and the layers below.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::catalogue::{Family, Provision};
+use super::digest::Digest;
+use super::layer::remove_at;
+use super::rootfs::Rootfs;
+use super::store::LayerId;
+
+/// To be counted up when a recipe changes in a way that old layers must not survive.
+const RECIPE_VERSION: u32 = 1;
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// What is found in a root that matters for booting it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// It boots as it is.
+    Ready,
+    /// This is missing or in the way.
+    Lacks(&'static str),
+}
+
+/// Looks whether the root boots as it is.
+pub(super) fn readiness(root: &Rootfs) -> io::Result<Readiness> {
+    let exists = |paths: &[&str]| -> io::Result<bool> {
+        for path in paths {
+            if root.exists(path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    if !exists(&["/usr/lib/systemd/systemd", "/lib/systemd/systemd"])? {
+        return Ok(Readiness::Lacks("systemd"));
+    }
+    if !exists(&["/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd"])? {
+        return Ok(Readiness::Lacks("an init"));
+    }
+    let daemons = [
+        "/usr/bin/dbus-broker-launch",
+        "/usr/bin/dbus-daemon",
+        "/bin/dbus-daemon",
+    ];
+    let sockets = [
+        "/usr/lib/systemd/system/dbus.socket",
+        "/lib/systemd/system/dbus.socket",
+        "/etc/systemd/system/dbus.socket",
+    ];
+    if !exists(&daemons)? || !exists(&sockets)? {
+        return Ok(Readiness::Lacks("a system bus"));
+    }
+    if exists(&["/usr/sbin/policy-rc.d"])? {
+        return Ok(Readiness::Lacks("leave to start services"));
+    }
+    Ok(Readiness::Ready)
+}
+
+/// Tells the family by the root's os-release.
+pub(super) fn family(root: &Rootfs) -> io::Result<Option<Family>> {
+    let mut text = root.read("/etc/os-release", 64 << 10)?;
+    if text.is_none() {
+        text = root.read("/usr/lib/os-release", 64 << 10)?;
+    }
+    Ok(text.as_deref().and_then(family_of))
+}
+
+fn family_of(os_release: &str) -> Option<Family> {
+    let value = |key: &str| {
+        os_release.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            (name == key).then(|| value.trim_matches(['"', '\'']))
+        })
+    };
+    let names = [value("ID"), value("ID_LIKE")];
+    names
+        .into_iter()
+        .flatten()
+        .flat_map(str::split_whitespace)
+        .find_map(|name| match name {
+            "debian" | "ubuntu" => Some(Family::Debian),
+            "fedora" | "rhel" | "centos" | "amzn" | "ol" | "rocky" | "almalinux" => {
+                Some(Family::Redhat)
+            }
+            "suse" | "opensuse" | "sles" | "opensuse-leap" | "opensuse-tumbleweed" => {
+                Some(Family::Suse)
+            }
+            "arch" | "archlinux" => Some(Family::Arch),
+            _ => None,
+        })
+}
+
+/// The script that makes a root of the family bootable.
+pub(super) fn script(family: Family, provision: &Provision) -> String {
+    let recipe = match family {
+        Family::Debian => include_str!("recipe/debian.sh"),
+        Family::Redhat => include_str!("recipe/redhat.sh"),
+        Family::Suse => include_str!("recipe/suse.sh"),
+        Family::Arch => include_str!("recipe/arch.sh"),
+    };
+    let packages: Vec<String> = provision.packages.iter().map(|name| quoted(name)).collect();
+    let setup = provision.setup.as_deref().unwrap_or_default();
+    format!(
+        "set -e\nPOSTROJ_PACKAGES={}\n{setup}\n{recipe}\n{}",
+        quoted(&packages.join(" ").replace('\'', "")),
+        include_str!("recipe/scrub.sh")
+    )
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The name of the layer that the script makes on top of these.
+pub(super) fn layer_id(script: &str, layers: &[LayerId]) -> LayerId {
+    let below: Vec<String> = layers.iter().map(ToString::to_string).collect();
+    let inputs = format!("{RECIPE_VERSION}\n{}\n{script}", below.join("\n"));
+    LayerId::derived(Digest::of(inputs))
+}
+
+/// Counts the entries of a layer that was made here and the bytes in its files.
+pub(super) fn measure(root: &Path) -> io::Result<(u64, u64)> {
+    let (mut entries, mut bytes) = (0, 0);
+    let mut pending: Vec<PathBuf> = vec![root.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            entries += 1;
+            if metadata.is_dir() {
+                pending.push(entry.path());
+            } else if metadata.is_file() {
+                bytes += metadata.len();
+            }
+        }
+    }
+    Ok((entries, bytes))
+}
+
+/// Removes from the layer what the run has left and the image must not keep: what lies in
+/// temporary directories, and the file that only was there to mount the host's resolv.conf on.
+pub(super) fn scrub(layer: &Path) -> io::Result<()> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let root = File::open(layer)?;
+    let open = |path: &str| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(error) => Err(io::Error::from(error)),
+        }
+    };
+    for path in ["tmp", "var/tmp", "run"] {
+        let Some(directory) = open(path)? else {
+            continue;
+        };
+        for name in names(&directory)? {
+            remove_at(directory.as_fd(), &name)?;
+        }
+    }
+    if let Some(etc) = open("etc")? {
+        for name in names(&etc)? {
+            let stat = rustix::fs::statat(&etc, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
+            let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            let mount_point = name == b"resolv.conf" && regular && stat.st_size == 0;
+            if mount_point || name.ends_with(b".postroj") {
+                remove_at(etc.as_fd(), &name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names(directory: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The mode that the root of the layer must have, so that the composed root keeps its own.
+pub(super) fn root_mode(root: &Rootfs) -> io::Result<u32> {
+    Ok(match root.locate(b"")? {
+        Some(found) if found.kind == FileType::Directory => found.mode,
+        _ => 0o755,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_is_told_by_os_release() {
+        for (text, family) in [
+            ("ID=debian\n", Some(Family::Debian)),
+            (
+                "NAME=x\nID=mint\nID_LIKE=\"ubuntu debian\"\n",
+                Some(Family::Debian),
+            ),
+            ("ID=\"rhel\"\nID_LIKE=\"fedora\"\n", Some(Family::Redhat)),
+            ("ID='opensuse-leap'\n", Some(Family::Suse)),
+            ("ID=arch\n", Some(Family::Arch)),
+            ("ID=alpine\n", None),
+            ("", None),
+        ] {
+            assert_eq!(family_of(text), family, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_layer_is_named_by_what_it_is_made_from() {
+        let plain = Provision::default();
+        let more = Provision {
+            setup: None,
+            packages: vec!["x".to_owned()],
+        };
+        let below = [LayerId::diff(Digest::of("x"))];
+        let first = layer_id(&script(Family::Debian, &plain), &below);
+        assert_eq!(layer_id(&script(Family::Debian, &plain), &below), first);
+        assert_ne!(layer_id(&script(Family::Debian, &more), &below), first);
+        assert_ne!(layer_id(&script(Family::Debian, &plain), &[]), first);
+    }
+
+    #[test]
+    fn recipes_are_valid_shell() {
+        for family in [Family::Debian, Family::Redhat, Family::Suse, Family::Arch] {
+            let status = std::process::Command::new("sh")
+                .args(["-n", "-c", &script(family, &Provision::default())])
+                .status();
+            assert!(status.unwrap().success(), "{family}");
+        }
+    }
+}

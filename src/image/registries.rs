@@ -1,0 +1,432 @@
+//! Which hosts serve an image: `registries.conf` of the containers tools, version 2.
+//!
+//! See containers-registries.conf(5). Short names are `docker.io`'s, as with docker:
+//! `unqualified-search-registries` is read and kept, and searched by nothing, because a search
+//! through several hosts lets each of them answer for another's name.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::reference::OciReference;
+
+/// A host that may serve a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The host, with its port where it has one.
+    pub host: String,
+    /// The repository there, without a tag.
+    pub repository: String,
+    /// Whether plain http and certificates that nobody vouches for are good enough.
+    pub insecure: bool,
+}
+
+/// Registries, their mirrors and which of them need no TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Registries {
+    /// The hosts that podman would search for a short name.
+    pub unqualified_search_registries: Vec<String>,
+    /// What is known about registries.
+    #[serde(rename = "registry")]
+    pub registries: Vec<Registry>,
+}
+
+/// What is known about a registry, or about one part of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Registry {
+    /// The names that this is about, `host[:port][/path]` or `*.host`; without one, `location`.
+    pub prefix: Option<String>,
+    /// Where those names really are.
+    pub location: Option<String>,
+    /// Whether plain http and unknown certificates are good enough there.
+    pub insecure: bool,
+    /// Whether pulling from there is forbidden.
+    pub blocked: bool,
+    /// Whether the mirrors serve only references that have a digest.
+    pub mirror_by_digest_only: bool,
+    /// The mirrors, in the order in which they are tried.
+    #[serde(rename = "mirror")]
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A mirror of a registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Mirror {
+    /// What stands there for the prefix of the registry.
+    pub location: String,
+    /// Whether plain http and unknown certificates are good enough there.
+    pub insecure: bool,
+    /// Which references it serves: `all`, `digest-only` or `tag-only`.
+    pub pull_from_mirror: Option<String>,
+}
+
+/// Why the registries are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistriesError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file is not what registries.conf should be.
+    #[error("{}: {}", path.display(), one_line(source))]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and in which line.
+        source: Box<toml::de::Error>,
+    },
+    /// An entry makes no sense.
+    #[error("{}: {reason}", path.display())]
+    Meaningless {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The configuration forbids the registry.
+    #[error("registry {prefix} is blocked in registries.conf")]
+    Blocked {
+        /// The prefix that is.
+        prefix: String,
+    },
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    let mut text = error.message().replace('\n', " ");
+    if let Some(span) = error.span() {
+        use std::fmt::Write as _;
+        let _ = write!(text, " (at byte {})", span.start);
+    }
+    text
+}
+
+impl Registries {
+    /// Reads `path` and the drop-ins beside it (`path` with `.d` appended); each may be missing,
+    /// except that a `path` the user named (`required`) must exist.
+    pub fn load(path: &Path, required: bool) -> Result<Self, RegistriesError> {
+        let mut all = Self::default();
+        match std::fs::read_to_string(path) {
+            Ok(text) => all = Self::parse(&text, path)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {}
+            Err(source) => {
+                return Err(RegistriesError::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
+        let mut directory = path.as_os_str().to_owned();
+        directory.push(".d");
+        for drop_in in drop_ins(Path::new(&directory))? {
+            let text = std::fs::read_to_string(&drop_in).map_err(|source| {
+                RegistriesError::Unreadable {
+                    path: drop_in.clone(),
+                    source,
+                }
+            })?;
+            let later = Self::parse(&text, &drop_in)?;
+            all = all.overridden_by(later);
+        }
+        Ok(all)
+    }
+
+    /// Reads the text of a `registries.conf`; `path` is for errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, RegistriesError> {
+        let parsed: Self = toml::from_str(text).map_err(|source| RegistriesError::Malformed {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        for registry in &parsed.registries {
+            let meaningless = |reason: String| RegistriesError::Meaningless {
+                path: path.to_owned(),
+                reason,
+            };
+            let prefix = registry.key();
+            if prefix.is_empty() {
+                return Err(meaningless(
+                    "a [[registry]] has neither prefix nor location".to_owned(),
+                ));
+            }
+            if prefix.starts_with("*.") && prefix.contains('/') {
+                return Err(meaningless(format!(
+                    "prefix {prefix}: a wildcard has no path"
+                )));
+            }
+            let locations = registry.mirrors.iter().map(|mirror| &mirror.location);
+            for location in locations.chain(registry.location.as_ref()) {
+                if location.is_empty() || location.contains("://") {
+                    return Err(meaningless(format!(
+                        "registry {prefix}: location {location:?} is not of the form HOST[:PORT][/PATH]"
+                    )));
+                }
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// These registries, where `other` has nothing to say about the same prefix.
+    #[must_use]
+    pub fn overridden_by(mut self, other: Self) -> Self {
+        self.registries.retain(|mine| {
+            other
+                .registries
+                .iter()
+                .all(|theirs| theirs.key() != mine.key())
+        });
+        self.registries.extend(other.registries);
+        if !other.unqualified_search_registries.is_empty() {
+            self.unqualified_search_registries = other.unqualified_search_registries;
+        }
+        self
+    }
+
+    /// The hosts that may serve `reference`, in the order in which they are to be tried.
+    pub fn resolve(&self, reference: &OciReference) -> Result<Vec<Endpoint>, RegistriesError> {
+        let name = reference.name();
+        let found = self
+            .registries
+            .iter()
+            .filter_map(|registry| Some((matched(registry.key(), &name)?, registry)))
+            .max_by_key(|(length, _)| *length);
+        let Some((length, registry)) = found else {
+            return Ok(vec![endpoint(&name, false)]);
+        };
+        if registry.blocked {
+            return Err(RegistriesError::Blocked {
+                prefix: registry.key().to_owned(),
+            });
+        }
+        let rest = &name[length..];
+        let by_digest = reference.digest.is_some();
+        let mut endpoints: Vec<Endpoint> = registry
+            .mirrors
+            .iter()
+            .filter(|mirror| match mirror.pull_from_mirror.as_deref() {
+                Some("digest-only") => by_digest,
+                Some("tag-only") => !by_digest,
+                _ => by_digest || !registry.mirror_by_digest_only,
+            })
+            .map(|mirror| endpoint(&format!("{}{rest}", mirror.location), mirror.insecure))
+            .collect();
+        let own = match &registry.location {
+            Some(location) => format!("{location}{rest}"),
+            None => name,
+        };
+        endpoints.push(endpoint(&own, registry.insecure));
+        Ok(endpoints)
+    }
+}
+
+impl Registry {
+    fn key(&self) -> &str {
+        self.prefix
+            .as_deref()
+            .or(self.location.as_deref())
+            .unwrap_or_default()
+    }
+}
+
+/// How many bytes of `name` the prefix stands for, if it is one of it.
+fn matched(prefix: &str, name: &str) -> Option<usize> {
+    if let Some(domain) = prefix.strip_prefix('*') {
+        let host = name.split('/').next().unwrap_or(name);
+        let bare = host.split(':').next().unwrap_or(host);
+        let end = if domain.contains(':') { host } else { bare };
+        return (end.len() > domain.len() && end.ends_with(domain)).then_some(end.len());
+    }
+    let rest = name.strip_prefix(prefix)?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(prefix.len())
+}
+
+fn endpoint(name: &str, insecure: bool) -> Endpoint {
+    let (host, repository) = name.split_once('/').unwrap_or((name, ""));
+    Endpoint {
+        // Docker's registry does not answer under the name that its images have.
+        host: match host {
+            "docker.io" | "index.docker.io" => "registry-1.docker.io".to_owned(),
+            host => host.to_owned(),
+        },
+        repository: repository.to_owned(),
+        insecure,
+    }
+}
+
+fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, RegistriesError> {
+    let unreadable = |source| RegistriesError::Unreadable {
+        path: directory.to_owned(),
+        source,
+    };
+    let listing = match std::fs::read_dir(directory) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(unreadable(source)),
+    };
+    let mut files = Vec::new();
+    for entry in listing {
+        let path = entry.map_err(unreadable)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "conf")
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Registries, RegistriesError> {
+        Registries::parse(text, Path::new("registries.conf"))
+    }
+
+    fn resolved(text: &str, reference: &str) -> Vec<String> {
+        parse(text)
+            .unwrap()
+            .resolve(&OciReference::parse(reference).unwrap())
+            .unwrap()
+            .into_iter()
+            .map(|endpoint| {
+                let insecure = if endpoint.insecure { " insecure" } else { "" };
+                format!("{} {}{insecure}", endpoint.host, endpoint.repository)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn without_configuration_the_registry_itself_is_asked() {
+        assert_eq!(
+            resolved("", "debian:bookworm"),
+            ["registry-1.docker.io library/debian"]
+        );
+        assert_eq!(resolved("", "localhost:5000/x"), ["localhost:5000 x"]);
+    }
+
+    #[test]
+    fn mirrors_come_first() {
+        let text = r#"
+            unqualified-search-registries = ["docker.io"]
+            [[registry]]
+            prefix = "docker.io"
+            [[registry.mirror]]
+            location = "127.0.0.1:5000/hub"
+            insecure = true
+            [[registry.mirror]]
+            location = "mirror.example.com"
+        "#;
+        assert_eq!(
+            resolved(text, "debian:bookworm"),
+            [
+                "127.0.0.1:5000 hub/library/debian insecure",
+                "mirror.example.com library/debian",
+                "registry-1.docker.io library/debian"
+            ]
+        );
+        assert_eq!(parse(text).unwrap().unqualified_search_registries.len(), 1);
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_ends_at_a_slash() {
+        let text = r#"
+            [[registry]]
+            location = "example.com"
+            insecure = true
+            [[registry]]
+            prefix = "example.com/team"
+            location = "other.example.com/group"
+            [[registry]]
+            prefix = "*.example.org"
+            location = "wild.example.net"
+        "#;
+        assert_eq!(
+            resolved(text, "example.com/a/b"),
+            ["example.com a/b insecure"]
+        );
+        assert_eq!(
+            resolved(text, "example.com/teams/b"),
+            ["example.com teams/b insecure"]
+        );
+        assert_eq!(
+            resolved(text, "example.com/team/b"),
+            ["other.example.com group/b"]
+        );
+        assert_eq!(resolved(text, "a.example.org/x"), ["wild.example.net x"]);
+        assert_eq!(resolved(text, "example.org/x"), ["example.org x"]);
+    }
+
+    #[test]
+    fn mirrors_by_digest_serve_no_tags() {
+        let text = r#"
+            [[registry]]
+            location = "example.com"
+            mirror-by-digest-only = true
+            [[registry.mirror]]
+            location = "m.example.com"
+        "#;
+        assert_eq!(resolved(text, "example.com/a:b"), ["example.com a"]);
+        let pinned = format!("example.com/a@{}", super::super::digest::Digest::of("x"));
+        assert_eq!(
+            resolved(text, &pinned),
+            ["m.example.com a", "example.com a"]
+        );
+    }
+
+    #[test]
+    fn a_blocked_registry_is_an_error() {
+        let blocked = parse("[[registry]]\nlocation = \"example.com\"\nblocked = true").unwrap();
+        let error = blocked
+            .resolve(&OciReference::parse("example.com/a").unwrap())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "registry example.com is blocked in registries.conf"
+        );
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for text in [
+            "[[registry]]\ninsecure = true",
+            "[[registry]]\nlocation = \"https://example.com\"",
+            "[[registry]]\nprefix = \"*.example.com/x\"",
+            "[[registry]",
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with("registries.conf: "), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn drop_ins_override_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registries.conf");
+        assert_eq!(
+            Registries::load(&path, false).unwrap(),
+            Registries::default()
+        );
+        assert!(Registries::load(&path, true).is_err());
+        std::fs::write(&path, "[[registry]]\nlocation = \"a\"\n").unwrap();
+        let drop_ins = directory.path().join("registries.conf.d");
+        std::fs::create_dir(&drop_ins).unwrap();
+        std::fs::write(
+            drop_ins.join("1.conf"),
+            "[[registry]]\nlocation = \"a\"\ninsecure = true\n",
+        )
+        .unwrap();
+        std::fs::write(drop_ins.join("2.txt"), "nonsense").unwrap();
+        let registries = Registries::load(&path, true).unwrap().registries;
+        assert_eq!(registries.len(), 1);
+        assert!(registries[0].insecure);
+    }
+}

@@ -1,0 +1,112 @@
+//! Directories for work in progress.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::StoreError;
+
+/// A directory below `tmp` that is removed with the value, and swept by others if that is missed.
+#[derive(Debug)]
+pub(in crate::image) struct Scratch {
+    path: PathBuf,
+    /// Holds the lock that tells it from a leftover.
+    lock: Option<File>,
+}
+
+impl Scratch {
+    pub(super) fn create(parent: &Path) -> Result<Self, StoreError> {
+        loop {
+            let path = parent.join(random_name());
+            let wrap = |source| StoreError::io(&path, source);
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                outcome => outcome.map_err(wrap)?,
+            }
+            // A sweep between these steps may take it for a leftover: then once more.
+            let Ok(lock) = File::open(&path) else {
+                continue;
+            };
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+                .map_err(|error| wrap(error.into()))?;
+            let own = lock.metadata().map_err(wrap)?;
+            match std::fs::symlink_metadata(&path) {
+                Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
+                    return Ok(Self {
+                        path,
+                        lock: Some(lock),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(in crate::image) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Renames it to where it is found; if there is one already, that one stays.
+    pub(super) fn publish(mut self, target: &Path) -> Result<(), StoreError> {
+        match std::fs::rename(&self.path, target) {
+            Ok(()) => {
+                self.lock = None;
+                Ok(())
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) =>
+            {
+                Ok(())
+            }
+            Err(source) => Err(StoreError::io(target, source)),
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // What cannot be removed now is swept later.
+            if let Err(error) = std::fs::remove_dir_all(&self.path) {
+                tracing::debug!(path = %self.path.display(), %error, "left behind");
+            }
+        }
+    }
+}
+
+pub(super) fn sweep(parent: &Path) -> Result<usize, StoreError> {
+    let wrap = |source| StoreError::io(parent, source);
+    let mut swept = 0;
+    for entry in std::fs::read_dir(parent).map_err(wrap)? {
+        let path = entry.map_err(wrap)?.path();
+        let Ok(lock) = File::open(&path) else {
+            continue;
+        };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        match removed {
+            Ok(()) => swept += 1,
+            Err(error) => tracing::debug!(path = %path.display(), %error, "cannot sweep"),
+        }
+    }
+    Ok(swept)
+}
+
+fn random_name() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    // The keys of a RandomState are random; a name that is taken already is only tried again.
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    format!("{random:016x}")
+}
