@@ -164,6 +164,21 @@ impl Tree {
         (size, sparse): (u64, bool),
         implied: &mut Vec<Implied>,
     ) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let outcome = self.create(path, implied).and_then(|mut file| {
+            if sparse {
+                copy_sparse(content, &mut file, size)?;
+            } else {
+                copy(content, &mut file, size, &mut buffer)?;
+            }
+            apply(&file, metadata)
+        });
+        self.buffer = buffer;
+        outcome
+    }
+
+    /// Makes a new, empty file.
+    fn create(&mut self, path: &[u8], implied: &mut Vec<Implied>) -> io::Result<File> {
         let (parent, name) = self.parent(path, implied)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
