@@ -42,12 +42,7 @@ impl Place {
     /// How a message names it.
     pub(super) fn describe(&self) -> String {
         match self {
-            Self::Remote(Source::Oci(reference)) => reference.clone(),
-            Self::Remote(Source::Tarball { url, .. }) => url.clone(),
-            Self::Remote(Source::Bootstrap(entry)) => match &entry.mirror {
-                Some(mirror) => format!("mmdebstrap {} {mirror}", entry.suite),
-                None => format!("mmdebstrap {}", entry.suite),
-            },
+            Self::Remote(source) => source.to_string(),
             Self::File(path) | Self::Directory(path) => path.display().to_string(),
         }
     }

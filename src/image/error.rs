@@ -170,6 +170,7 @@ impl ImageError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Unknown { .. }
+            | Self::Unsupported { .. }
             | Self::NoSuchSource { .. }
             | Self::Reference(_)
             | Self::Registries(

@@ -126,15 +126,8 @@ impl Images {
         image: &Reference,
         options: &PullOptions,
     ) -> Result<ReadyImage, ImageError> {
+        check(&self.catalogue, image)?;
         let mut target = self.target(image)?;
-        if let Some(entry) = target.entry
-            && let Some(reason) = &entry.unsupported
-        {
-            return Err(ImageError::Unsupported {
-                name: target.name,
-                reason: reason.clone(),
-            });
-        }
         if let Some(kind) = options.source {
             target
                 .places
@@ -179,18 +172,7 @@ impl Images {
     fn target(&self, image: &Reference) -> Result<Target<'_>, ImageError> {
         let (name, machine_name, places, entry) = match image {
             Reference::Catalogue(name) => {
-                let entry = self
-                    .catalogue
-                    .find(name)
-                    .ok_or_else(|| ImageError::Unknown {
-                        name: name.clone(),
-                        nearest: self
-                            .catalogue
-                            .nearest(name)
-                            .into_iter()
-                            .map(str::to_owned)
-                            .collect(),
-                    })?;
+                let entry = entry(&self.catalogue, name)?;
                 let places = entry.sources.iter().cloned().map(Place::Remote).collect();
                 let own = Reference::Catalogue(entry.name.clone());
                 (entry.name.clone(), own.machine_name(), places, Some(entry))
@@ -469,6 +451,33 @@ impl Images {
             _guard: Arc::new(guard),
         })
     }
+}
+
+/// Makes sure that an image can be asked for, before anything is done for it: that the catalogue
+/// has its name, and does not say that it cannot work.
+pub fn check(catalogue: &Catalogue, image: &Reference) -> Result<(), ImageError> {
+    let Reference::Catalogue(name) = image else {
+        return Ok(());
+    };
+    let entry = entry(catalogue, name)?;
+    match &entry.unsupported {
+        Some(reason) => Err(ImageError::Unsupported {
+            name: entry.name.clone(),
+            reason: reason.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn entry<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Entry, ImageError> {
+    catalogue.find(name).ok_or_else(|| ImageError::Unknown {
+        name: name.to_owned(),
+        nearest: catalogue
+            .nearest(name)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+    })
 }
 
 fn now() -> u64 {

@@ -31,7 +31,7 @@ pub use digest::{Digest, DigestError};
 pub use directory::DirectoryError;
 pub use error::{ImageError, SourceError};
 pub use http::FetchError;
-pub use images::{Images, PullOptions, ReadyImage};
+pub use images::{Images, PullOptions, ReadyImage, check};
 pub use oci::{ImageConfig, OciError};
 pub use reference::{OciReference, Reference, ReferenceError};
 pub use registries::{Endpoint, Mirror, Registries, RegistriesError, Registry};

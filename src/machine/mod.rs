@@ -37,7 +37,6 @@ pub use guest::{Command, ExitStatus, Guest, GuestError, Output, Unit, UnitState}
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
 pub use nspawn::{MINIMUM_SYSTEMD, Nspawn};
 pub use profile::Profile;
-pub(crate) use rootfs::Rootfs;
 pub use runtime::{PREFIX, Record, Runtime};
 pub use shell::shell;
 pub use stop::stop;

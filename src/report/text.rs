@@ -85,10 +85,8 @@ pub fn printable(text: &str) -> String {
             // A colour or cursor sequence goes as a whole.
             '\u{1b}' if characters.peek() == Some(&'[') => {
                 characters.next();
-                while let Some(next) = characters.next_if(|c| !('\u{40}'..='\u{7e}').contains(c)) {
-                    drop(next);
-                }
-                characters.next();
+                // Parameters, up to and with the letter that says what it does.
+                let _ = characters.find(|c| ('\u{40}'..='\u{7e}').contains(c));
             }
             '\t' => clean.push_str("    "),
             '\r' => {}

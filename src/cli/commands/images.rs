@@ -145,6 +145,10 @@ impl Pull {
         for image in &self.images {
             references.push(Reference::load(image).map_err(CommandError::usage)?);
         }
+        let catalogue = settings.catalogue()?;
+        for reference in &references {
+            postroj::image::check(&catalogue, reference)?;
+        }
         let progress = output.progress();
         if !rustix::process::geteuid().is_root() {
             return Err(postroj::machine::MachineError::NotRoot.into());
@@ -152,16 +156,13 @@ impl Pull {
         let mut signals = Signals::listen()?;
         let images = settings.images(&progress)?;
         if self.all {
-            for entry in settings.catalogue()?.iter() {
+            for entry in catalogue.iter() {
                 match &entry.unsupported {
                     Some(reason) => output.note(&format!("{}: left out: {reason}", entry.name)),
                     None => references
                         .push(Reference::load(&entry.name).map_err(CommandError::usage)?),
                 }
             }
-        }
-        for reference in &references {
-            images.check(reference)?;
         }
         let options = PullOptions {
             force: self.force,

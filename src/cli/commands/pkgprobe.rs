@@ -81,6 +81,7 @@ impl Pkgprobe {
         output: &Output,
     ) -> Result<Exit, CommandError> {
         let plan = self.plan()?;
+        postroj::image::check(&settings.catalogue()?, &plan.image)?;
         if !rustix::process::geteuid().is_root() {
             return Err(MachineError::NotRoot.into());
         }
@@ -88,7 +89,6 @@ impl Pkgprobe {
         let mut signals = Signals::listen()?;
         let progress = output.progress();
         let images = settings.images(&progress)?;
-        images.check(&plan.image)?;
         let fetcher = Fetcher::new(&settings.cache_dir, progress.clone());
         let context = Context {
             images: &images,

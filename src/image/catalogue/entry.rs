@@ -125,6 +125,19 @@ impl Source {
     }
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Oci(reference) => formatter.write_str(reference),
+            Self::Tarball { url, .. } => formatter.write_str(url),
+            Self::Bootstrap(bootstrap) => match &bootstrap.mirror {
+                Some(mirror) => write!(formatter, "mmdebstrap {} {mirror}", bootstrap.suite),
+                None => write!(formatter, "mmdebstrap {}", bootstrap.suite),
+            },
+        }
+    }
+}
+
 /// A source as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
