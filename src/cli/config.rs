@@ -44,15 +44,15 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn load(global: &Global) -> Result<Self, CommandError> {
-        let files = match &global.config {
-            Some(path) => vec![read(path, true)?],
-            None => {
-                let mut files = vec![read(Path::new(SYSTEM_CONFIG), false)?];
-                if let Some(directories) = directories::ProjectDirs::from("", "", "postroj") {
-                    files.push(read(&directories.config_dir().join("config.toml"), false)?);
-                }
-                files
+        let files = if let Some(path) = &global.config {
+            vec![read(path, true)?]
+        } else {
+            let mut files = vec![read(Path::new(SYSTEM_CONFIG), false)?];
+            if let Some(directories) = directories::ProjectDirs::from("", "", "postroj") {
+                let path = directories.config_dir().join("config.toml");
+                files.push(read(&path, false)?);
             }
+            files
         };
         let mut registries = Registries::default();
         for (file, path) in files.iter().rev() {
@@ -70,11 +70,8 @@ impl Settings {
             files.iter().find_map(|(file, _)| pick(file).clone())
         };
         let or_default = |flag: &Option<PathBuf>, pick, default: &str| {
-            absolute(
-                flag.clone()
-                    .or_else(|| from_files(pick))
-                    .unwrap_or_else(|| PathBuf::from(default)),
-            )
+            let path = flag.clone().or_else(|| from_files(pick));
+            absolute(&path.unwrap_or_else(|| PathBuf::from(default)))
         };
         Ok(Self {
             state_dir: or_default(&global.state_dir, |file| &file.state_dir, DEFAULT_STATE)?,
@@ -144,7 +141,7 @@ fn read(path: &Path, required: bool) -> Result<(File, PathBuf), CommandError> {
     Ok((file, path.to_owned()))
 }
 
-fn absolute(path: PathBuf) -> Result<PathBuf, CommandError> {
-    std::path::absolute(&path)
+fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+    std::path::absolute(path)
         .map_err(|error| CommandError::usage(format!("{}: {error}", path.display())))
 }

@@ -127,10 +127,7 @@ async fn nspawn() -> Finding {
     match Nspawn::find().await {
         Ok(nspawn) => Finding::ok(
             "systemd-nspawn",
-            format!(
-                "{} ({MINIMUM_SYSTEMD} or newer is needed)",
-                nspawn.version
-            ),
+            format!("{} ({MINIMUM_SYSTEMD} or newer is needed)", nspawn.version),
         ),
         Err(error) => Finding::other(
             Level::Bad,
@@ -252,7 +249,11 @@ fn space(state_dir: &Path) -> Finding {
         );
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let found = format!("{} MB are free for {}", free / 1_000_000, state_dir.display());
+    let found = format!(
+        "{} MB are free for {}",
+        free / 1_000_000,
+        state_dir.display()
+    );
     if free < LITTLE_SPACE {
         Finding::other(
             Level::Warning,

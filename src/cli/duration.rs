@@ -37,7 +37,16 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "s", "-1", "1d", "1.2.3", "1e3", "99999999999999999999", "nan"] {
+        for text in [
+            "",
+            "s",
+            "-1",
+            "1d",
+            "1.2.3",
+            "1e3",
+            "99999999999999999999",
+            "nan",
+        ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
     }

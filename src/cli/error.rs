@@ -37,6 +37,10 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     /// The command line or a file that it names is wrong.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "map_err hands the error over"
+    )]
     pub(crate) fn usage(message: impl ToString) -> Self {
         Self {
             message: one_line(&message.to_string()),

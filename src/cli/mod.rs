@@ -55,20 +55,51 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "POSTROJ_COLOR", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "POSTROJ_COLOR",
+        hide_env = true
+    )]
     color: Color,
     /// Read this configuration file only
-    #[arg(long, global = true, value_name = "FILE", env = "POSTROJ_CONFIG", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "POSTROJ_CONFIG",
+        hide_env = true
+    )]
     config: Option<PathBuf>,
     /// Where the images are kept [default: /var/lib/postroj]
-    #[arg(long, global = true, value_name = "DIR", env = "POSTROJ_STATE_DIR", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "POSTROJ_STATE_DIR",
+        hide_env = true
+    )]
     state_dir: Option<PathBuf>,
     /// Where downloads are kept [default: /var/cache/postroj]
-    #[arg(long, global = true, value_name = "DIR", env = "POSTROJ_CACHE_DIR", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "POSTROJ_CACHE_DIR",
+        hide_env = true
+    )]
     cache_dir: Option<PathBuf>,
     /// Which registries and mirrors to use [default: /etc/containers/registries.conf and its
     /// drop-ins]
-    #[arg(long, global = true, value_name = "FILE", env = "CONTAINERS_REGISTRIES_CONF", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CONTAINERS_REGISTRIES_CONF",
+        hide_env = true
+    )]
     registries_conf: Option<PathBuf>,
 }
 
@@ -137,7 +168,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
             Command::Stop(command) => command.run(output).await,
             Command::Shell(command) => command.run().await,
             Command::Doctor(command) => command.run(&settings()?, output).await,
-            Command::Completions(command) => command.run(output),
+            Command::Completions(command) => Ok(command.run(output)),
             Command::Man(command) => command.run(output),
         }
     });

@@ -193,6 +193,9 @@ fn arguments(bootstrap: &Bootstrap) -> Vec<OsString> {
         // A snapshot of a mirror, or a release that is archived, keeps its Release file for ever.
         "--aptopt=Acquire::Check-Valid-Until \"false\"".to_owned(),
     ];
+    // The web document root of Debian Policy 11.5, which some web servers serve and none of them
+    // makes.
+    arguments.push("--customize-hook=mkdir -p \"$1/var/www/html\"".to_owned());
     if !bootstrap.components.is_empty() {
         arguments.push(format!("--components={}", bootstrap.components.join(",")));
     }

@@ -79,7 +79,7 @@ pub enum ImageError {
         /// The image.
         name: String,
         /// Why not.
-        source: BuildError,
+        source: Box<BuildError>,
     },
 }
 

@@ -396,7 +396,7 @@ impl Images {
         .await
         .map_err(|source| ImageError::Provision {
             name: target.name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         tracing::debug!(image = target.name, "{output}");
         let below = upper.clone();

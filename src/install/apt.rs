@@ -22,10 +22,13 @@ fn command(arguments: &[&str]) -> Command {
         "--option=Dpkg::Options::=--force-confdef",
         "--option=Dpkg::Options::=--force-confold",
     ];
-    Command::new(PROGRAM, options.into_iter().chain(arguments.iter().copied()))
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .env("DEBCONF_NONINTERACTIVE_SEEN", "true")
-        .env("APT_LISTCHANGES_FRONTEND", "none")
+    Command::new(
+        PROGRAM,
+        options.into_iter().chain(arguments.iter().copied()),
+    )
+    .env("DEBIAN_FRONTEND", "noninteractive")
+    .env("DEBCONF_NONINTERACTIVE_SEEN", "true")
+    .env("APT_LISTCHANGES_FRONTEND", "none")
 }
 
 impl PackageManager for Apt {
@@ -76,6 +79,9 @@ mod tests {
         assert_eq!(Apt.fault(fetch), Fault::Repository);
         let later = format!("{fetch}\nSetting up x (1.0) ...\nE: Sub-process returned an error\n");
         assert_eq!(Apt.fault(&later), Fault::Package);
-        assert_eq!(Apt.fault("E: Unable to locate package nope\n"), Fault::Package);
+        assert_eq!(
+            Apt.fault("E: Unable to locate package nope\n"),
+            Fault::Package
+        );
     }
 }

@@ -118,7 +118,7 @@ impl Validators {
         }
     }
 
-    /// What `If-Range` takes: a strong ETag, else a date.
+    /// What `If-Range` takes: a strong `ETag`, else a date.
     fn for_range(&self) -> Option<&str> {
         self.etag
             .as_deref()
@@ -229,7 +229,9 @@ impl Fetcher {
 /// Whether another attempt may go better.
 fn is_passing(error: &FetchError) -> bool {
     match error {
-        FetchError::Transport { source, .. } => !source.is_builder() && !source.is_redirect() && !is_refusal(source),
+        FetchError::Transport { source, .. } => {
+            !source.is_builder() && !source.is_redirect() && !is_refusal(source)
+        }
         FetchError::Status { status, .. } => {
             status.is_server_error()
                 || *status == StatusCode::TOO_MANY_REQUESTS
@@ -264,7 +266,12 @@ struct Place {
 impl Place {
     fn new(downloads: &Path, url: &Url) -> Self {
         let digest = Sha256::digest(url.as_str());
-        let key: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = digest[..8].iter().fold(String::new(), |mut key, byte| {
+            use std::fmt::Write as _;
+            // Writing to a string cannot fail.
+            let _ = write!(key, "{byte:02x}");
+            key
+        });
         let directory = downloads.join(key);
         let mut name = safe_file_name(Path::new(url.path()));
         if ["partial", "validators.json"].contains(&name.as_str()) {
@@ -361,7 +368,10 @@ mod tests {
         let two = place("http://a.example/x%20y.deb?v=2");
         assert_ne!(one.directory, two.directory);
         assert_eq!(one.file.file_name().unwrap(), "x_20y.deb");
-        assert_eq!(place("http://a.example/").file.file_name().unwrap(), "package");
+        assert_eq!(
+            place("http://a.example/").file.file_name().unwrap(),
+            "package"
+        );
         assert_ne!(place("http://a.example/partial").file, one.partial);
     }
 

@@ -218,7 +218,12 @@ pub async fn install(
     let mut output = String::new();
     let mut commands: Vec<(Command, bool)> = Vec::new();
     commands.extend(manager.refresh().map(|command| (command, true)));
-    commands.extend(manager.install(&items).into_iter().map(|command| (command, false)));
+    commands.extend(
+        manager
+            .install(&items)
+            .into_iter()
+            .map(|command| (command, false)),
+    );
     for (command, is_refresh) in commands {
         let left = deadline.saturating_duration_since(Instant::now());
         let (status, text) = match guest.run(&command, left).await {
@@ -283,7 +288,10 @@ mod tests {
     #[test]
     fn the_family_is_read_from_os_release() {
         assert_eq!(family("ID=debian\n"), Some("debian"));
-        assert_eq!(family("NAME=x\nID=ubuntu\nID_LIKE=debian\n"), Some("debian"));
+        assert_eq!(
+            family("NAME=x\nID=ubuntu\nID_LIKE=debian\n"),
+            Some("debian")
+        );
         assert_eq!(
             family("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n"),
             Some("redhat")

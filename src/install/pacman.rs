@@ -14,7 +14,10 @@ impl PackageManager for Pacman {
     }
 
     fn refresh(&self) -> Option<Command> {
-        Some(Command::new(PROGRAM, ["--sync", "--refresh", "--noconfirm"]))
+        Some(Command::new(
+            PROGRAM,
+            ["--sync", "--refresh", "--noconfirm"],
+        ))
     }
 
     fn install(&self, items: &[Item]) -> Vec<Command> {

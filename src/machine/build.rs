@@ -81,10 +81,7 @@ pub async fn build(build: Build<'_>) -> Result<String, BuildError> {
         Some(0) => Ok(ended.console),
         code => Err(BuildError::Script {
             image,
-            status: code.map_or_else(
-                || "a signal".to_owned(),
-                |code| format!("exit code {code}"),
-            ),
+            status: code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}")),
             output: ended.console,
         }),
     }

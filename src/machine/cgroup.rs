@@ -236,16 +236,15 @@ impl Cgroups {
         loop {
             let mut text = [0; 256];
             let length = rustix::io::pread(&events, &mut text, 0)?;
-            let populated = text[..length].windows(11).any(|part| part == b"populated 1");
+            let populated = text[..length]
+                .windows(11)
+                .any(|part| part == b"populated 1");
             let left = deadline.saturating_duration_since(Instant::now());
             if !populated || left.is_zero() {
                 return Ok(());
             }
             let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-            poll(
-                &mut [PollFd::new(&events, PollFlags::PRI)],
-                Some(&timeout),
-            )?;
+            poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
         }
     }
 }

@@ -97,10 +97,14 @@ impl MachineError {
     /// What to do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoNspawn => Some("install it: apt-get install systemd-container (Debian, Ubuntu), dnf install systemd-container (Fedora and its kin)"),
+            Self::NoNspawn => Some(
+                "install it: apt-get install systemd-container (Debian, Ubuntu), dnf install systemd-container (Fedora and its kin)",
+            ),
             Self::OldNspawn { .. } => Some("update systemd on this host"),
             Self::NotRoot => Some("run it with sudo"),
-            Self::HostBus(_) => Some("is the host's D-Bus system bus up? `systemctl status dbus` tells"),
+            Self::HostBus(_) => {
+                Some("is the host's D-Bus system bus up? `systemctl status dbus` tells")
+            }
             Self::Machined(_) => Some("install systemd-container, which has systemd-machined"),
             Self::BootTimeout { .. } => Some("give it longer with --boot-timeout"),
             Self::NoMachine(_) => Some("`postroj machines` lists them"),

@@ -85,7 +85,10 @@ impl Machine {
                 return Err(error);
             }
             Err(_) => {
-                let console = running.end().await.map_or_else(|_| String::new(), |e| e.console);
+                let console = running
+                    .end()
+                    .await
+                    .map_or_else(|_| String::new(), |e| e.console);
                 return Err(MachineError::BootTimeout {
                     machine,
                     limit: boot.timeout,
@@ -96,7 +99,10 @@ impl Machine {
         match Guest::connect(leader).await {
             Ok(guest) => Ok(Self { running, guest }),
             Err(source) => {
-                let console = running.end().await.map_or_else(|_| String::new(), |e| e.console);
+                let console = running
+                    .end()
+                    .await
+                    .map_or_else(|_| String::new(), |e| e.console);
                 Err(MachineError::NoGuest {
                     machine,
                     source,

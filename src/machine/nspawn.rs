@@ -70,7 +70,10 @@ mod tests {
 
     #[test]
     fn the_version_is_the_first_number() {
-        assert_eq!(parse_version("systemd 252 (252.39-1~deb12u1)\n+PAM"), Some(252));
+        assert_eq!(
+            parse_version("systemd 252 (252.39-1~deb12u1)\n+PAM"),
+            Some(252)
+        );
         assert_eq!(parse_version("systemd 259~rc1 (259~rc1)"), Some(259));
         assert_eq!(parse_version("bash 5"), None);
     }

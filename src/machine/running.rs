@@ -56,10 +56,14 @@ impl Running {
         let nspawn = Nspawn::find().await?;
         let host = host::detect().await?;
         let runtime = Runtime::default();
-        runtime.sweep().map_err(failed("remove what a killed run left"))?;
+        runtime
+            .sweep()
+            .map_err(failed("remove what a killed run left"))?;
         let in_use = host.names_in_use().await?;
         let reservation = runtime
-            .reserve(&launch.wanted, |name| in_use.iter().any(|used| used == name))
+            .reserve(&launch.wanted, |name| {
+                in_use.iter().any(|used| used == name)
+            })
             .map_err(failed("make the container's directory in /run/postroj"))?;
         let (ours, theirs) =
             StdUnixStream::pair().map_err(failed("make a socket for the supervisor"))?;

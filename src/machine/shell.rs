@@ -37,9 +37,7 @@ pub async fn shell(runtime: &Runtime, machine: &str) -> Result<ExitStatus, Machi
         "/bin/sh"
     };
     let name = std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned());
-    let command = Command::new(program, ["-l"])
-        .env("TERM", &name)
-        .env("HOME", "/root");
+    let command = Command::new(program, ["-l"]).env("TERM", &name);
     let raw = RawMode::enter().map_err(host("switch the terminal to raw mode"))?;
     let status = tokio::select! {
         status = guest.run_on_terminal(&command, &path) => status.map_err(no_guest)?,

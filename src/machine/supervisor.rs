@@ -23,9 +23,7 @@ use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 use super::cgroup::{Cgroups, Hierarchies, Layout};
 use super::root::{self, Assembled};
 use super::runtime::{self, Record};
-use super::spec::{
-    CONSOLE_LIMIT, CgroupOwner, DETACH, END_PATIENCE, Payload, STOP, Spec, Told,
-};
+use super::spec::{CONSOLE_LIMIT, CgroupOwner, DETACH, END_PATIENCE, Payload, STOP, Spec, Told};
 use super::sys;
 
 /// Serves the container that is asked for on standard input, a socket, until it is gone.
@@ -208,8 +206,7 @@ impl<'a> Supervisor<'a> {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        if self.root.needs_unified_hierarchy() && Hierarchies::load()?.layout() != Layout::Unified
-        {
+        if self.root.needs_unified_hierarchy() && Hierarchies::load()?.layout() != Layout::Unified {
             // systemd 258 and newer refuses version 1 hierarchies, which systemd-nspawn would
             // hand on from this host.
             command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
@@ -290,7 +287,9 @@ impl Drop for Undo<'_> {
         if self.0.cgroups == CgroupOwner::Supervisor
             && let Ok(hierarchies) = Hierarchies::load()
         {
-            let _ = hierarchies.of_machine(&self.0.machine).remove(Duration::ZERO);
+            let _ = hierarchies
+                .of_machine(&self.0.machine)
+                .remove(Duration::ZERO);
         }
         root::detach(&self.0.directory);
         let _ = runtime::remove_directory(&self.0.directory);
@@ -313,7 +312,9 @@ fn step_aside(hierarchies: &Hierarchies) -> io::Result<Vec<OwnedFd>> {
         .find_map(|line| line.strip_prefix("0::/"))
         .ok_or_else(|| io::Error::other("/proc/self/cgroup has no version 2 line"))?;
     let unit = mount_point.join(unit);
-    let procs = File::options().write(true).open(unit.join("cgroup.procs"))?;
+    let procs = File::options()
+        .write(true)
+        .open(unit.join("cgroup.procs"))?;
     let aside = unit.join("postroj");
     std::fs::create_dir(&aside)?;
     std::fs::write(aside.join("cgroup.procs"), "0")?;
@@ -342,9 +343,8 @@ fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
     ));
     match &spec.payload {
         Payload::Boot(parameters) => {
-            arguments.extend(
-                ["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned),
-            );
+            arguments
+                .extend(["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned));
             arguments.extend(parameters.iter().cloned());
         }
         Payload::Script(script) => {

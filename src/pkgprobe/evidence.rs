@@ -20,7 +20,14 @@ pub(super) async fn of_checks(guest: &Guest, failed: &[&CheckReport]) -> Vec<Evi
         let lines = format!("--lines={LINES}");
         let command = Command::new(
             "/bin/systemctl",
-            ["status", "--full", "--no-pager", &lines, "--", &check.target],
+            [
+                "status",
+                "--full",
+                "--no-pager",
+                &lines,
+                "--",
+                &check.target,
+            ],
         );
         if let Ok(output) = guest.run(&command, PATIENCE).await {
             evidence.push(Evidence {
@@ -57,7 +64,9 @@ pub(super) fn of_install(error: &InstallError) -> Option<Evidence> {
 
 /// The evidence for a container that did not come up, or went away.
 pub(super) fn of_machine(error: &MachineError) -> Option<Evidence> {
-    let console = error.console().filter(|console| !console.trim().is_empty())?;
+    let console = error
+        .console()
+        .filter(|console| !console.trim().is_empty())?;
     Some(Evidence {
         title: "the last of the container's console".to_owned(),
         text: tail(console),

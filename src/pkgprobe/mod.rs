@@ -201,11 +201,7 @@ impl Run<'_> {
 
     async fn boot(&self, image: &ReadyImage) -> Result<(Machine, Duration), Problem> {
         let began = Instant::now();
-        let step = Step::start(
-            &self.context.progress,
-            format!("boot {}", image.name),
-            None,
-        );
+        let step = Step::start(&self.context.progress, format!("boot {}", image.name), None);
         let machine = Machine::boot(Boot {
             image: self.plan.image.machine_name(),
             lowers: image.lowers.clone(),
@@ -240,8 +236,7 @@ async fn test(
     report: &mut Report,
 ) -> Result<(), Problem> {
     report.systemd = Some(guest.systemd_version().await?);
-    let baselines =
-        try_join_all(plan.units.iter().map(|unit| baseline(guest, unit))).await?;
+    let baselines = try_join_all(plan.units.iter().map(|unit| baseline(guest, unit))).await?;
     if !packages.is_empty() {
         let began = Instant::now();
         let names: Vec<String> = plan.packages.iter().map(ToString::to_string).collect();

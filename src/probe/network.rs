@@ -141,9 +141,8 @@ impl Prober {
         std::thread::Builder::new()
             .name("probe".to_owned())
             .spawn(move || {
-                let checked = enter(namespace).and_then(|runtime| {
-                    Ok(runtime.block_on(until_it_answers(&target, patience)))
-                });
+                let checked = enter(namespace)
+                    .map(|runtime| runtime.block_on(until_it_answers(&target, patience)));
                 // Nobody waits any more: the run was cancelled.
                 let _ = sender.send(checked);
             })?;
@@ -300,7 +299,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for given in ["localhost:80", "tcp://localhost", "udp://a:1", "tcp://:80", "tcp://a:1/x", "http://", "tcp://a:0", "tcp://a:99999", ""] {
+        for given in [
+            "localhost:80",
+            "tcp://localhost",
+            "udp://a:1",
+            "tcp://:80",
+            "tcp://a:1/x",
+            "http://",
+            "tcp://a:0",
+            "tcp://a:99999",
+            "",
+        ] {
             assert!(NetworkTarget::parse(given).is_err(), "{given:?}");
         }
     }

@@ -225,7 +225,10 @@ impl<'a> UnitProbe<'a> {
                     () = self.unit.changed() => {}
                     () = sleep_until(settled) => {}
                 }
-            } else if timeout_at(self.deadline, self.unit.changed()).await.is_err() {
+            } else if timeout_at(self.deadline, self.unit.changed())
+                .await
+                .is_err()
+            {
                 return Ok(Outcome::failed(format!(
                     "{state} after {} s",
                     self.patience.unit.as_secs_f64()
@@ -278,12 +281,24 @@ mod tests {
         assert_eq!(UnitName::parse("webfs").unwrap().as_str(), "webfs.service");
         assert_eq!(UnitName::parse("a.socket").unwrap().as_str(), "a.socket");
         assert_eq!(UnitName::parse("a@b.timer").unwrap().as_str(), "a@b.timer");
-        assert_eq!(UnitName::parse("php8.2-fpm").unwrap().as_str(), "php8.2-fpm.service");
+        assert_eq!(
+            UnitName::parse("php8.2-fpm").unwrap().as_str(),
+            "php8.2-fpm.service"
+        );
     }
 
     #[test]
     fn what_is_no_unit_name_is_refused() {
-        for given in ["", "a b", "a/b", ".service", "@.service", "@x", "ü", &"x".repeat(300)] {
+        for given in [
+            "",
+            "a b",
+            "a/b",
+            ".service",
+            "@.service",
+            "@x",
+            "ü",
+            &"x".repeat(300),
+        ] {
             assert!(UnitName::parse(given).is_err(), "{given:?}");
         }
         let error = UnitName::parse("a@").unwrap_err().to_string();

@@ -1,7 +1,5 @@
 //! The result of a run and how it is written.
 
-
-
 mod text;
 
 use serde::{Serialize, Serializer};
@@ -10,8 +8,6 @@ use std::time::Duration;
 use crate::probe::{Outcome, StartedBy};
 
 pub use text::{Palette, printable, render};
-
-
 
 /// What a run says about a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -37,7 +37,11 @@ pub fn render(report: &Report, palette: Palette) -> String {
         reset,
     } = palette;
     let mut line = |passed: bool, kind: &str, target: &str, what: &str| {
-        let (mark, word) = if passed { (good, "ok") } else { (bad, "FAILED") };
+        let (mark, word) = if passed {
+            (good, "ok")
+        } else {
+            (bad, "FAILED")
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
@@ -51,7 +55,12 @@ pub fn render(report: &Report, palette: Palette) -> String {
             (Some(manager), None) => format!("installed with {manager}"),
             (None, None) => "installed".to_owned(),
         };
-        line(install.passed, "package", &report.packages.join(" "), &printable(&how));
+        line(
+            install.passed,
+            "package",
+            &report.packages.join(" "),
+            &printable(&how),
+        );
     }
     for check in &report.checks {
         let mut what = printable(&check.outcome.observation);
@@ -106,7 +115,10 @@ mod tests {
     #[test]
     fn nothing_that_commands_a_terminal_gets_through() {
         assert_eq!(printable("\u{1b}[0;32mOK\u{1b}[0m"), "OK");
-        assert_eq!(printable("a\u{1b}]0;title\u{7}b"), "a\\u{1b}]0;title\\u{7}b");
+        assert_eq!(
+            printable("a\u{1b}]0;title\u{7}b"),
+            "a\\u{1b}]0;title\\u{7}b"
+        );
         assert_eq!(printable("a\tb\rc"), "a    bc");
         assert_eq!(printable("\u{1b}["), "");
     }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::CommandFactory as _;
 
+use crate::cli::Arguments;
 use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
-use crate::cli::Arguments;
 
 /// Print shell completions
 ///
-/// For example: postroj completions bash > /etc/bash_completion.d/postroj
+/// For example: `postroj completions bash > /etc/bash_completion.d/postroj`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
     /// The shell
@@ -18,11 +18,11 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(&self, output: &Output) -> Result<Exit, CommandError> {
+    pub(crate) fn run(&self, output: &Output) -> Exit {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "postroj", &mut text);
         output.result(&String::from_utf8_lossy(&text));
-        Ok(Exit::Success)
+        Exit::Success
     }
 }
 

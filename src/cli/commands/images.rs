@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use postroj::image::{PullOptions, Reference};
 use postroj::image::catalogue::{Entry, Family, SourceKind};
+use postroj::image::{PullOptions, Reference};
 use serde::Serialize;
 
 use super::pkgprobe::Signals;
@@ -65,7 +65,10 @@ fn sources(entry: &Entry) -> Vec<String> {
 }
 
 fn table(listed: &[Listed<'_>]) -> String {
-    let aliases: Vec<String> = listed.iter().map(|image| image.aliases.join(", ")).collect();
+    let aliases: Vec<String> = listed
+        .iter()
+        .map(|image| image.aliases.join(", "))
+        .collect();
     let wide = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default();
     let names = wide(&mut listed.iter().map(|image| image.name.len()).chain([4]));
     let alias_width = wide(&mut aliases.iter().map(String::len).chain([7]));
@@ -159,8 +162,9 @@ impl Pull {
             for entry in catalogue.iter() {
                 match &entry.unsupported {
                     Some(reason) => output.note(&format!("{}: left out: {reason}", entry.name)),
-                    None => references
-                        .push(Reference::load(&entry.name).map_err(CommandError::usage)?),
+                    None => {
+                        references.push(Reference::load(&entry.name).map_err(CommandError::usage)?);
+                    }
                 }
             }
         }

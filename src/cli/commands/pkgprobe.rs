@@ -21,7 +21,7 @@ use crate::cli::output::Output;
 /// started. When a check fails, the report shows why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pkgprobe {
-    /// The image: a name of `postroj list-images`, a registry's NAME:TAG or docker://NAME, the URL
+    /// The image: a name of `postroj list-images`, a registry's NAME:TAG or `docker://NAME`, the URL
     /// or the path (with a /) of a root-filesystem tarball, or a directory
     #[arg(long, value_name = "IMAGE")]
     image: String,

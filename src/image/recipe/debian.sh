@@ -10,6 +10,8 @@ printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 apt-get -q -y update
 apt-get -q -y --no-install-recommends install systemd systemd-sysv dbus ca-certificates $POSTROJ_PACKAGES
+# The web document root of Debian Policy 11.5, which some web servers serve and none of them makes.
+mkdir -p /var/www/html
 apt-get -q -y clean
 rm -f /usr/sbin/policy-rc.d
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log

@@ -41,6 +41,9 @@ impl Command {
     /// locale.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
+        // systemd refuses an environment that has a variable twice.
+        let prefix = format!("{name}=");
+        self.environment.retain(|set| !set.starts_with(&prefix));
         self.environment.push(format!("{name}={value}"));
         self
     }
@@ -119,8 +122,14 @@ impl Guest {
         let mut jobs = asked("tell of jobs", self.manager.receive_job_removed().await)?;
         let writer = OwnedFd::from(writer);
         let streams = [
-            ("StandardOutputFileDescriptor", Variant::from(Fd::from(writer.as_fd()))),
-            ("StandardErrorFileDescriptor", Variant::from(Fd::from(writer.as_fd()))),
+            (
+                "StandardOutputFileDescriptor",
+                Variant::from(Fd::from(writer.as_fd())),
+            ),
+            (
+                "StandardErrorFileDescriptor",
+                Variant::from(Fd::from(writer.as_fd())),
+            ),
         ];
         let job = self.start_command(&unit, command, streams).await?;
         drop(writer);
@@ -210,7 +219,10 @@ impl Guest {
             ("Type", "oneshot".into()),
             ("RemainAfterExit", true.into()),
             ("KillMode", "process".into()),
-            ("ExecStart", Variant::from(vec![(program, arguments, false)])),
+            (
+                "ExecStart",
+                Variant::from(vec![(program, arguments, false)]),
+            ),
             ("Environment", Variant::from(command.environment.clone())),
         ];
         properties.extend(streams);
@@ -275,9 +287,8 @@ impl Kept {
     fn text(&self) -> String {
         let mut bytes = self.head.clone();
         if self.dropped > 0 {
-            bytes.extend_from_slice(
-                format!("\n[… {} bytes left out …]\n", self.dropped).as_bytes(),
-            );
+            bytes
+                .extend_from_slice(format!("\n[… {} bytes left out …]\n", self.dropped).as_bytes());
         }
         bytes.extend(&self.tail);
         String::from_utf8_lossy(&bytes).into_owned()

@@ -79,8 +79,8 @@ pub struct Guest {
 impl Guest {
     /// Connects to the system bus of the container whose init is the process `leader`.
     pub(super) async fn connect(leader: i32) -> Result<Self, GuestError> {
-        let root = Rootfs::open(Path::new(&format!("/proc/{leader}/root")))
-            .map_err(GuestError::NoBus)?;
+        let root =
+            Rootfs::open(Path::new(&format!("/proc/{leader}/root"))).map_err(GuestError::NoBus)?;
         let stream = connect_bus(&root).map_err(GuestError::NoBus)?;
         let bus = Builder::unix_stream(stream)
             .build()

@@ -56,7 +56,10 @@ pub struct UnitState {
 impl UnitState {
     /// Whether the unit is up.
     pub fn is_active(&self) -> bool {
-        matches!(self.active_state.as_str(), "active" | "reloading" | "refreshing")
+        matches!(
+            self.active_state.as_str(),
+            "active" | "reloading" | "refreshing"
+        )
     }
 
     /// Whether the unit has run at all since the container was booted.
@@ -102,9 +105,15 @@ impl Unit<'_> {
     /// Its state now.
     pub async fn state(&self) -> Result<UnitState, GuestError> {
         let action = format!("tell the state of {}", self.name);
-        let unit = asked(&action, self.properties.get_all(UNIT).await.map_err(Into::into))?;
+        let unit = asked(
+            &action,
+            self.properties.get_all(UNIT).await.map_err(Into::into),
+        )?;
         let service = if is_service(&self.name) {
-            asked(&action, self.properties.get_all(SERVICE).await.map_err(Into::into))?
+            asked(
+                &action,
+                self.properties.get_all(SERVICE).await.map_err(Into::into),
+            )?
         } else {
             HashMap::new()
         };

@@ -42,11 +42,11 @@ impl Host for Systemd {
 
     async fn names_in_use(&self) -> Result<Vec<String>, MachineError> {
         let machined = MachinedProxy::new(&self.bus).await.map_err(host_bus)?;
-        let machines = machined
+        let known = machined
             .list_machines()
             .await
             .map_err(MachineError::Machined)?;
-        Ok(machines.into_iter().map(|(name, ..)| name).collect())
+        Ok(known.into_iter().map(|(name, ..)| name).collect())
     }
 
     async fn launch(
@@ -70,7 +70,10 @@ impl Host for Systemd {
         let properties: Vec<Property<'_>> = vec![
             ("Description", format!("postroj container {machine}").into()),
             ("Type", "exec".into()),
-            ("ExecStart", Variant::from(vec![(program, arguments, false)])),
+            (
+                "ExecStart",
+                Variant::from(vec![(program, arguments, false)]),
+            ),
             (
                 "StandardInputFileDescriptor",
                 Variant::from(Fd::from(lifeline.as_fd())),
