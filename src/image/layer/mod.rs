@@ -86,7 +86,7 @@ pub struct Archive {
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     /// The archive cannot be read.
-    #[error("the archive is damaged or cut off: {source}")]
+    #[error("the archive is damaged, cut off, or none: {}", one_line(source))]
     Archive {
         /// What the decompressor or the parser says.
         source: io::Error,
@@ -137,6 +137,14 @@ impl LayerError {
             source: source.into(),
         }
     }
+}
+
+/// The parser quotes what it could not read: cut that short, and leave no control character in it.
+fn one_line(error: &io::Error) -> String {
+    let text = error.to_string();
+    let start: String = text.chars().take(80).collect();
+    let end = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{end}", start.escape_debug())
 }
 
 /// Whether an error means that no space is left.
