@@ -1,5 +1,6 @@
 //! Archives built in memory, good and hostile, unpacked for real below a temporary directory.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -107,8 +108,9 @@ impl Place {
             } else {
                 0
             };
-            text += &format!(
-                "{name} {} {:o} {nlink} {content}\n",
+            let _ = write!(
+                text,
+                "{name} {} {:o} {nlink} {content} ",
                 metadata.ino(),
                 metadata.mode()
             );
@@ -193,7 +195,7 @@ fn hostile_entries_are_refused_and_change_nothing_outside() {
         new().file(".wh...", ""),
         new().raw("x", EntryType::new(b'?'), "", b""),
         new()
-            .pax(&[("SCHILY.xattr.user.x", &[b'x'; 20 << 10])])
+            .pax(&[("SCHILY.xattr.user.x", &vec![b'x'; 20 << 10])])
             .file("x", ""),
         new().pax(&[("uid", b"4294967296")]).file("x", ""),
         new().pax(&[("uid", b"4294967295")]).file("x", ""),
