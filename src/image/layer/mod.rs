@@ -5,11 +5,11 @@
 //! ```
 //!
 //! Everything streams; the memory used is bounded whatever comes in. The work is done on a thread
-//! of its own ([`Job`]), which a socket or a child process feeds through a bounded channel.
+//! of its own (`Job`), which a socket or a child process feeds through a bounded channel.
 //!
 //! An archive is hostile until it is a directory. An entry is validated into an operation first
-//! ([`entry`]); operations are carried out only relative to descriptors below the layer's root
-//! ([`tree`]), where no symbolic link is ever followed. Where one path comes more than once, the
+//! (`entry`); operations are carried out only relative to descriptors below the layer's root
+//! (`tree`), where no symbolic link is ever followed. Where one path comes more than once, the
 //! last entry wins, by unlinking what is there; a directory stays and takes the new metadata. An
 //! entry below something that is not a directory is refused.
 //!
