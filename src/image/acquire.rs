@@ -277,7 +277,20 @@ impl Fetcher<'_> {
         let job = job.map_err(|source| StoreError::io(path, source))?;
         let unpacking = Unpacking { job, scratch };
         let name = path.display().to_string();
-        let loose = unpacking.finish(Ok::<_, SourceError>(()), &name).await?;
+        let unpacked = unpacking.finish(Ok::<_, SourceError>(()), &name).await;
+        let loose = unpacked.map_err(|error| match error {
+            SourceError::Layer {
+                source:
+                    source @ (LayerError::Archive { .. }
+                    | LayerError::Refused { .. }
+                    | LayerError::TooLarge { .. }),
+                ..
+            } => SourceError::Tarball(TarballError::Malformed {
+                path: path.to_owned(),
+                source,
+            }),
+            error => error,
+        })?;
         let acquired = single(loose, name, Some(fingerprint)).await?;
         if let Some(step) = Arc::into_inner(step) {
             step.finish();

@@ -180,7 +180,9 @@ impl ImageError {
             ) => true,
             Self::Source { source, .. } => matches!(
                 source,
-                SourceError::Tarball(TarballError::Unreadable { .. })
+                SourceError::Tarball(
+                    TarballError::Unreadable { .. } | TarballError::Malformed { .. }
+                )
             ),
             _ => false,
         }

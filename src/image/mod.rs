@@ -1,10 +1,10 @@
 //! Images: name → source → layers → store → an image that is ready to boot.
 //!
 //! [`Reference`] says what the user named, [`catalogue`] where the named distributions come from,
-//! [`Images`] gets them: from a registry ([`oci`]), a [`tarball`], the distribution's package
-//! mirror ([`bootstrap`]) or a local [`directory`]. Whatever the source, an image becomes layers
+//! [`Images`] gets them: from a registry (`oci`), a `tarball`, the distribution's package
+//! mirror (`bootstrap`) or a local `directory`. Whatever the source, an image becomes layers
 //! in the [`store`], each of them a lower directory for overlayfs; what it lacks to boot is
-//! installed once, in one more layer ([`provision`]).
+//! installed once, in one more layer (`provision`).
 //!
 //! An image is hostile until it is in the store: see [`layer`] for how one is unpacked.
 

@@ -9,7 +9,7 @@ use reqwest::header;
 
 use super::digest::Digest;
 use super::http::{self, FetchError};
-use super::layer::Feed;
+use super::layer::{Feed, LayerError};
 use crate::progress::Step;
 
 /// Why a local tarball cannot be taken.
@@ -25,6 +25,14 @@ pub enum TarballError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// It is no archive, or not one that can be an image.
+    #[error("{}: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: LayerError,
     },
     /// It is not the one that the catalogue means.
     #[error("{url} has the digest {found} and should have {expected}")]

@@ -5,11 +5,11 @@
 //! ```
 //!
 //! Everything streams; the memory used is bounded whatever comes in. The work is done on a thread
-//! of its own ([`Job`]), which a socket or a child process feeds through a bounded channel.
+//! of its own (`Job`), which a socket or a child process feeds through a bounded channel.
 //!
 //! An archive is hostile until it is a directory. An entry is validated into an operation first
-//! ([`entry`]); operations are carried out only relative to descriptors below the layer's root
-//! ([`tree`]), where no symbolic link is ever followed. Where one path comes more than once, the
+//! (`entry`); operations are carried out only relative to descriptors below the layer's root
+//! (`tree`), where no symbolic link is ever followed. Where one path comes more than once, the
 //! last entry wins, by unlinking what is there; a directory stays and takes the new metadata. An
 //! entry below something that is not a directory is refused.
 //!
@@ -86,7 +86,7 @@ pub struct Archive {
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     /// The archive cannot be read.
-    #[error("the archive is damaged or cut off: {source}")]
+    #[error("the archive is damaged, cut off, or none: {}", one_line(source))]
     Archive {
         /// What the decompressor or the parser says.
         source: io::Error,
@@ -137,6 +137,14 @@ impl LayerError {
             source: source.into(),
         }
     }
+}
+
+/// The parser quotes what it could not read: cut that short, and leave no control character in it.
+fn one_line(error: &io::Error) -> String {
+    let text = error.to_string();
+    let start: String = text.chars().take(80).collect();
+    let end = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{end}", start.escape_debug())
 }
 
 /// Whether an error means that no space is left.

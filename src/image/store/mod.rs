@@ -260,7 +260,9 @@ impl Store {
     }
 
     /// Puts layers where they are found, after one write to the disk for all of them.
-    pub(super) fn publish(&self, layers: Vec<MadeLayer>) -> Result<(), StoreError> {
+    pub(super) fn publish(&self, mut layers: Vec<MadeLayer>) -> Result<(), StoreError> {
+        // The same tarball under another name, say: there is nothing to write for those.
+        layers.retain(|layer| !self.has_layer(&layer.id));
         let Some(first) = layers.first() else {
             return Ok(());
         };
