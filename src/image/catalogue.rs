@@ -36,6 +36,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::reference::OciReference;
+
 mod entry;
 #[cfg(test)]
 mod tests;
@@ -141,7 +143,9 @@ impl Catalogue {
         let mut added = Vec::with_capacity(files.len());
         for file in files {
             let text = fs::read_to_string(&file).map_err(|error| read(&file, error))?;
-            added.push((parse(&file, &text)?, file));
+            let entry = parse(&file, &text)?;
+            check_references(&file, &text, &entry)?;
+            added.push((entry, file));
         }
         // All that is replaced leaves first: its aliases are free for any of the new ones.
         self.entries
@@ -241,6 +245,25 @@ fn distance(wanted: &str, known: &str) -> Option<(u8, usize)> {
 }
 
 /// Reads one file's text; `file` is for the error only.
+/// The built-in entries have been checked by a test: the expression for references takes longer to
+/// compile than all of them to read.
+fn check_references(file: &Path, text: &str, entry: &Entry) -> Result<(), CatalogueError> {
+    for source in &entry.sources {
+        let Source::Oci(reference) = source else {
+            continue;
+        };
+        if let Err(error) = OciReference::parse(reference) {
+            let at = text.find(reference.as_str()).unwrap_or_default();
+            return Err(CatalogueError::Invalid {
+                file: file.to_owned(),
+                line: text[..at].matches('\n').count() + 1,
+                message: error.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn parse(file: &Path, text: &str) -> Result<Entry, CatalogueError> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);

@@ -10,6 +10,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use oci_spec::distribution;
+
 use super::digest::Digest;
 
 /// Where an image is to be had from, as the user named it.
@@ -160,9 +162,9 @@ impl OciReference {
             }
             None => None,
         };
-        let parsed: oci_client::Reference = bare
+        let parsed: distribution::Reference = bare
             .parse()
-            .map_err(|error: oci_client::ParseError| malformed(error.to_string()))?;
+            .map_err(|error: distribution::ParseError| malformed(error.to_string()))?;
         Ok(Self {
             registry: parsed.registry().to_owned(),
             repository: parsed.repository().to_owned(),

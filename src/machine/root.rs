@@ -3,8 +3,10 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::rootfs::Rootfs;
@@ -109,11 +111,12 @@ fn mount_overlay(spec: &Spec, scratch: &Path, root: &Path) -> io::Result<()> {
     link("u", &upper)?;
     link("w", &work)?;
     let mut options = format!("lowerdir={},upperdir=u,workdir=w", lowers.join(":"));
-    if matches!(spec.writable, Writable::Memory(_)) {
-        // A rename of an image's directory works as on any file system. In a layer that is kept
-        // it would leave marks that say more than the layer.
-        options.push_str(",redirect_dir=on");
-    }
+    options.push_str(match spec.writable {
+        // A rename of an image's directory works as on any file system.
+        Writable::Memory(_) => ",redirect_dir=on",
+        // A layer that is kept has to mean the same on any host: whole files, no marks.
+        Writable::Layer { .. } => ",redirect_dir=off,metacopy=off,index=off",
+    });
     let options = CString::new(options)?;
     let before = std::env::current_dir()?;
     std::env::set_current_dir(&links)?;
@@ -150,18 +153,30 @@ fn copy_root_attributes(lowers: &[PathBuf], upper: &Path) -> io::Result<()> {
 
 /// Writes what differs from container to container.
 fn furnish(spec: &Spec, root: &Rootfs) -> io::Result<()> {
+    if let Payload::Script(_) = spec.payload {
+        return cover_resolv_conf(spec, root);
+    }
     root.replace("etc", "resolv.conf", spec.resolv_conf.as_bytes())?;
-    if let Payload::Boot(_) = spec.payload {
-        // With an identity the system does not take this for its first boot, which would enable
-        // and disable units by preset.
-        root.replace("etc", "machine-id", machine_id()?.as_bytes())?;
-        root.replace("etc", "hostname", format!("{}\n", spec.machine).as_bytes())?;
-        let hosts = root.read("etc/hosts", 1 << 20).unwrap_or_default();
-        if !String::from_utf8_lossy(&hosts).contains("localhost") {
-            root.replace("etc", "hosts", DEFAULT_HOSTS)?;
-        }
+    // With an identity the system does not take this for its first boot, which would enable and
+    // disable units by preset.
+    root.replace("etc", "machine-id", machine_id()?.as_bytes())?;
+    root.replace("etc", "hostname", format!("{}\n", spec.machine).as_bytes())?;
+    let hosts = root.read("etc/hosts", 1 << 20).unwrap_or_default();
+    if !String::from_utf8_lossy(&hosts).contains("localhost") {
+        root.replace("etc", "hosts", DEFAULT_HOSTS)?;
     }
     Ok(())
+}
+
+/// Mounts the host's `resolv.conf` over an empty file: the layer that comes of it is to say
+/// nothing about this host.
+fn cover_resolv_conf(spec: &Spec, root: &Rootfs) -> io::Result<()> {
+    root.replace("etc", "resolv.conf", b"")?;
+    let content = spec.directory.join("fs/resolv.conf");
+    fs::write(&content, &spec.resolv_conf)?;
+    let target = root.open_at("etc/resolv.conf", OFlags::PATH, Mode::empty())?;
+    let target = format!("/proc/self/fd/{}", target.as_raw_fd());
+    rustix::mount::mount_bind(&content, &target).map_err(|error| named("resolv.conf", error))
 }
 
 /// What images for other container tools lack, because those mount it.
