@@ -57,6 +57,9 @@ pub struct Context<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
 
+/// How long a container that no longer answers may take to say that it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Why a run has no verdict.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
@@ -191,12 +194,19 @@ impl Run<'_> {
         let (packages, elapsed) = fetched?;
         self.report.timings.install = elapsed;
         let (guest, died) = machine.watch();
+        tokio::pin!(died);
         let test = test(self.plan, self.context, guest, &packages, &mut self.report);
-        tokio::select! {
+        let result = tokio::select! {
             result = test => result,
-            // systemd's connection breaks first; the reason comes a moment later.
-            error = died => Err(error.into()),
+            error = &mut died => return Err(error.into()),
+        };
+        if let Err(Problem::Guest(_) | Problem::Install(InstallError::Guest(_))) = &result
+            && let Ok(error) = tokio::time::timeout(LAST_WORDS, died).await
+        {
+            // The connection broke because the container went away, and now we know why.
+            return Err(error.into());
         }
+        result
     }
 
     async fn boot(&self, image: &ReadyImage) -> Result<(Machine, Duration), Problem> {

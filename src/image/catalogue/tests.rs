@@ -393,7 +393,7 @@ fn a_malformed_reference_of_the_users_is_named_with_its_line() {
     let error = check_references(file, &text, &entry)
         .unwrap_err()
         .to_string();
-    assert!(error.starts_with("x.toml:5: "), "{error}");
+    assert!(error.starts_with("x.toml:6: "), "{error}");
     assert!(error.contains("own image"), "{error}");
 }
 
