@@ -5,6 +5,21 @@ use zbus::{OwnedObjectPath, Variant};
 /// A property of a transient unit.
 pub(super) type Property<'a> = (&'a str, Variant<'a>);
 
+/// A unit in a list: name, description, load, active and sub state, the unit that it follows, path,
+/// and its job's number, type and path.
+pub(super) type ListedUnit = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
 /// `org.freedesktop.systemd1.Manager`, the host's or a container's.
 #[zbus::proxy(
     interface = "org.freedesktop.systemd1.Manager",
@@ -36,6 +51,12 @@ pub(super) trait Manager {
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
 
     fn reload(&self) -> zbus::Result<()>;
+
+    fn list_units_by_patterns(
+        &self,
+        states: &[&str],
+        patterns: &[&str],
+    ) -> zbus::Result<Vec<ListedUnit>>;
 
     #[allow(clippy::type_complexity, reason = "it is systemd's signature")]
     fn enable_unit_files(

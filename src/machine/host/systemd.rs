@@ -10,6 +10,7 @@ use zbus::{Connection, Fd, Variant};
 use super::{Host, Launched, SUPERVISE_COMMAND};
 use crate::machine::MachineError;
 use crate::machine::bus::{MachinedProxy, ManagerProxy, Property, UnitRemovedStream};
+use crate::machine::runtime::PREFIX;
 use crate::machine::spec::CgroupOwner;
 
 /// How long systemd may take to forget a unit that has ended.
@@ -46,7 +47,20 @@ impl Host for Systemd {
             .list_machines()
             .await
             .map_err(MachineError::Machined)?;
-        Ok(known.into_iter().map(|(name, ..)| name).collect())
+        // A unit may outlive its machine for a moment, or be somebody else's.
+        let units = self
+            .manager
+            .list_units_by_patterns(&[], &[&format!("{PREFIX}*.service")])
+            .await
+            .map_err(host_bus)?;
+        let units = units
+            .into_iter()
+            .filter_map(|unit| unit.0.strip_suffix(".service").map(str::to_owned));
+        Ok(known
+            .into_iter()
+            .map(|(name, ..)| name)
+            .chain(units)
+            .collect())
     }
 
     async fn launch(
