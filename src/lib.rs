@@ -17,6 +17,7 @@
 //!
 //! The library prints nothing and reads no configuration; the binary does both.
 
+mod http;
 pub mod image;
 pub mod install;
 pub mod machine;

@@ -1,19 +1,14 @@
 //! Fetching over http, with every failure told apart and a cut connection resumed.
 
-use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, header};
 
 use super::layer::Feed;
+use crate::http::{self, causes, chain};
 use crate::progress::Step;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that says nothing for so long has stalled.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-const REDIRECTS_MAX: usize = 10;
 const RETRIES_MAX: u32 = 4;
 /// The longest that a server may ask us to wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
@@ -118,54 +113,9 @@ impl FetchError {
     }
 }
 
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        let error: &'a (dyn Error + 'static) = *error;
-        error.source()
-    })
-}
-
-/// The innermost causes in one line. What the client wraps around them only names the URL again.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for cause in causes(error).skip(1) {
-        let text = cause.to_string().replace(['\n', '\r'], " ");
-        // Many wrappers repeat what they wrap.
-        if !texts.iter().any(|known| known.contains(&text)) {
-            texts.push(text);
-        }
-    }
-    texts.retain(|text| text != "client error (Connect)");
-    if texts.is_empty() {
-        return error.to_string().replace(['\n', '\r'], " ");
-    }
-    texts.join(": ")
-}
-
 /// The client for everything that is fetched; `insecure` takes any certificate.
 pub(super) fn client(insecure: bool) -> Result<Client, FetchError> {
-    // Only the first call has an effect; who was first does not matter.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let policy = Policy::custom(|attempt| {
-        let last = attempt.previous().last();
-        let downgraded =
-            last.is_some_and(|last| last.scheme() == "https") && attempt.url().scheme() != "https";
-        if downgraded {
-            attempt.error("it redirects from https to http")
-        } else if attempt.previous().len() > REDIRECTS_MAX {
-            attempt.error("it redirects too often")
-        } else {
-            attempt.follow()
-        }
-    });
-    Client::builder()
-        .user_agent(concat!("postroj/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .redirect(policy)
-        .tls_danger_accept_invalid_certs(insecure)
-        .build()
-        .map_err(|error| FetchError::Setup(chain(&error)))
+    http::client(insecure).map_err(|error| FetchError::Setup(http::chain(&error)))
 }
 
 /// Reads a body of at most `limit` bytes.

@@ -31,6 +31,13 @@ fn command(arguments: &[&str]) -> Command {
     .env("APT_LISTCHANGES_FRONTEND", "none")
 }
 
+/// What it writes when a repository is to blame.
+const REPOSITORY_SIGNS: &[&str] = &[
+    "E: Failed to fetch",
+    "E: Unable to fetch some archives",
+    "Temporary failure resolving",
+];
+
 impl PackageManager for Apt {
     fn name(&self) -> &'static str {
         "apt-get"
@@ -48,17 +55,11 @@ impl PackageManager for Apt {
     }
 
     fn fault(&self, output: &str) -> Fault {
-        let of_repository = [
-            "E: Failed to fetch",
-            "E: Unable to fetch some archives",
-            "Temporary failure resolving",
-        ];
         // Once dpkg has been reached, everything has been fetched.
-        let reached_dpkg = output.contains("\nUnpacking ") || output.contains("\nSetting up ");
-        if !reached_dpkg && of_repository.iter().any(|sign| output.contains(sign)) {
-            Fault::Repository
-        } else {
+        if output.contains("\nUnpacking ") || output.contains("\nSetting up ") {
             Fault::Package
+        } else {
+            Fault::by_signs(REPOSITORY_SIGNS, output)
         }
     }
 }

@@ -17,6 +17,18 @@ pub(super) struct Dnf {
     pub(super) path: &'static str,
 }
 
+/// What it writes when a repository is to blame.
+const REPOSITORY_SIGNS: &[&str] = &[
+    "Failed to download metadata",
+    "Cannot download repomd.xml",
+    "Cannot find a valid baseurl",
+    "Cannot prepare internal mirrorlist",
+    "Error downloading packages",
+    "Error: Error downloading",
+    "Curl error",
+    "No more mirrors to try",
+];
+
 impl PackageManager for Dnf {
     fn name(&self) -> &'static str {
         self.name
@@ -34,21 +46,7 @@ impl PackageManager for Dnf {
     }
 
     fn fault(&self, output: &str) -> Fault {
-        let of_repository = [
-            "Failed to download metadata",
-            "Cannot download repomd.xml",
-            "Cannot find a valid baseurl",
-            "Cannot prepare internal mirrorlist",
-            "Error downloading packages",
-            "Error: Error downloading",
-            "Curl error",
-            "No more mirrors to try",
-        ];
-        if of_repository.iter().any(|sign| output.contains(sign)) {
-            Fault::Repository
-        } else {
-            Fault::Package
-        }
+        Fault::by_signs(REPOSITORY_SIGNS, output)
     }
 }
 

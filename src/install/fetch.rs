@@ -26,13 +26,11 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::package::safe_file_name;
+use crate::http::{self, chain};
 use crate::progress::{SharedProgress, Step};
 
 /// How often a download that was cut is gone on with.
 const ATTEMPTS: u32 = 5;
-
-/// How long the server may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why a package could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -75,21 +73,6 @@ pub enum FetchError {
     },
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text.push_str(": ");
-            text.push_str(&next_text);
-        }
-        cause = next.source();
-    }
-    text
-}
-
 /// Fetches files into a cache.
 pub struct Fetcher {
     client: Client,
@@ -129,24 +112,12 @@ impl Validators {
 
 impl Fetcher {
     /// A fetcher that keeps what it fetches below `cache`.
-    ///
-    /// # Panics
-    ///
-    /// Never: the client's configuration is fixed.
-    pub fn new(cache: &Path, progress: SharedProgress) -> Self {
-        // Somebody else may have installed it before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .user_agent(concat!("postroj/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(30))
-            .read_timeout(SILENCE)
-            .build()
-            .expect("a client with fixed settings can be built");
-        Self {
-            client,
+    pub fn new(cache: &Path, progress: SharedProgress) -> reqwest::Result<Self> {
+        Ok(Self {
+            client: http::client(false)?,
             directory: cache.join("downloads"),
             progress,
-        }
+        })
     }
 
     /// Fetches a file, unless the cache has it as it is; gives its path.

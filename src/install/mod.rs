@@ -53,6 +53,17 @@ pub enum Fault {
     Repository,
 }
 
+impl Fault {
+    /// The repository's, if the output has one of its signs.
+    fn by_signs(signs: &[&str], output: &str) -> Self {
+        if signs.iter().any(|sign| output.contains(sign)) {
+            Self::Repository
+        } else {
+            Self::Package
+        }
+    }
+}
+
 /// A distribution's package manager.
 pub trait PackageManager: Send + Sync {
     /// Its name, which is its program's.

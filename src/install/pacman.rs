@@ -8,6 +8,14 @@ pub(super) const PROGRAM: &str = "/usr/bin/pacman";
 /// pacman(8).
 pub(super) struct Pacman;
 
+/// What it writes when a repository is to blame.
+const REPOSITORY_SIGNS: &[&str] = &[
+    "failed retrieving file",
+    "failed to synchronize",
+    "failed to retrieve some files",
+    "Could not resolve host",
+];
+
 impl PackageManager for Pacman {
     fn name(&self) -> &'static str {
         "pacman"
@@ -41,17 +49,7 @@ impl PackageManager for Pacman {
     }
 
     fn fault(&self, output: &str) -> Fault {
-        let of_repository = [
-            "failed retrieving file",
-            "failed to synchronize",
-            "failed to retrieve some files",
-            "Could not resolve host",
-        ];
-        if of_repository.iter().any(|sign| output.contains(sign)) {
-            Fault::Repository
-        } else {
-            Fault::Package
-        }
+        Fault::by_signs(REPOSITORY_SIGNS, output)
     }
 }
 

@@ -8,6 +8,16 @@ pub(super) const PROGRAM: &str = "/usr/bin/zypper";
 /// zypper(8).
 pub(super) struct Zypper;
 
+/// What it writes when a repository is to blame.
+const REPOSITORY_SIGNS: &[&str] = &[
+    "Download (curl) error",
+    "Could not resolve host",
+    "Failed to download",
+    "Failed to provide Package",
+    "Valid metadata not found",
+    "Repositories disabled",
+];
+
 impl PackageManager for Zypper {
     fn name(&self) -> &'static str {
         "zypper"
@@ -37,18 +47,6 @@ impl PackageManager for Zypper {
     }
 
     fn fault(&self, output: &str) -> Fault {
-        let of_repository = [
-            "Download (curl) error",
-            "Could not resolve host",
-            "Failed to download",
-            "Failed to provide Package",
-            "Valid metadata not found",
-            "Repositories disabled",
-        ];
-        if of_repository.iter().any(|sign| output.contains(sign)) {
-            Fault::Repository
-        } else {
-            Fault::Package
-        }
+        Fault::by_signs(REPOSITORY_SIGNS, output)
     }
 }

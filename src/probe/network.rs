@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Client, redirect};
+use reqwest::redirect;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpStream;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use url::{Host, Url};
 
 use super::Outcome;
+use crate::http;
 
 /// The pause after the first attempt that fails; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -243,8 +244,7 @@ async fn get(target: &NetworkTarget, address: SocketAddr) -> Result<String, Stri
     // The host's name, as a browser would send it, at this one address. Whose certificate it is
     // does not matter: it is a test installation's.
     let host = target.url.host_str().unwrap_or_default();
-    let client = Client::builder()
-        .user_agent(concat!("postroj/", env!("CARGO_PKG_VERSION")))
+    let client = http::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
         .tls_danger_accept_invalid_certs(true)

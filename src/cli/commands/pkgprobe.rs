@@ -89,7 +89,8 @@ impl Pkgprobe {
         let mut signals = Signals::listen()?;
         let progress = output.progress();
         let images = settings.images(&progress)?;
-        let fetcher = Fetcher::new(&settings.cache_dir, progress.clone());
+        let fetcher =
+            Fetcher::new(&settings.cache_dir, progress.clone()).map_err(CommandError::internal)?;
         let context = Context {
             images: &images,
             fetcher: &fetcher,

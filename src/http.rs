@@ -1,0 +1,72 @@
+//! What everything that is fetched over http has in common.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder};
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server that says nothing for so long has stalled.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// RFC 9110 leaves the number to the client.
+const REDIRECTS_MAX: usize = 10;
+
+/// A client to be, that says who it is.
+pub(crate) fn builder() -> ClientBuilder {
+    // Only the first call has an effect; who was first does not matter.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().user_agent(concat!("postroj/", env!("CARGO_PKG_VERSION")))
+}
+
+/// The client for everything that is fetched; `insecure` takes any certificate.
+pub(crate) fn client(insecure: bool) -> reqwest::Result<Client> {
+    let policy = Policy::custom(|attempt| {
+        let last = attempt.previous().last();
+        let downgraded =
+            last.is_some_and(|last| last.scheme() == "https") && attempt.url().scheme() != "https";
+        if downgraded {
+            attempt.error("it redirects from https to http")
+        } else if attempt.previous().len() > REDIRECTS_MAX {
+            attempt.error("it redirects too often")
+        } else {
+            attempt.follow()
+        }
+    });
+    builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .redirect(policy)
+        .tls_danger_accept_invalid_certs(insecure)
+        .build()
+}
+
+/// An error and its causes, outermost first.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn Error + 'static) = *error;
+        error.source()
+    })
+}
+
+/// The innermost causes in one line. What the client wraps around them only names the URL again.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for cause in causes(error).skip(1) {
+        let text = cause.to_string().replace(['\n', '\r'], " ");
+        // Many wrappers repeat what they wrap.
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.retain(|text| text != "client error (Connect)");
+    if texts.is_empty() {
+        return error.to_string().replace(['\n', '\r'], " ");
+    }
+    texts.join(": ")
+}
