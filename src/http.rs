@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
+use url::Url;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,4 +70,13 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
         return error.to_string().replace(['\n', '\r'], " ");
     }
     texts.join(": ")
+}
+
+/// A URL as it is shown: without a password or a user's name.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Neither can fail for a URL that has a host, and one that has none has no password.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.to_string()
 }

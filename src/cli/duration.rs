@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// A deadline that is further away is a mistake, and more than a clock may hold.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Reads a duration; a number without a unit is seconds.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let end = text
@@ -18,7 +21,10 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let number: f64 = number
         .parse()
         .map_err(|_| "expected a number, as in 5, 2.5, 500ms or 1m".to_owned())?;
-    Duration::try_from_secs_f64(number * factor).map_err(|_| "too long".to_owned())
+    Duration::try_from_secs_f64(number * factor)
+        .ok()
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "longer than a year".to_owned())
 }
 
 #[cfg(test)]

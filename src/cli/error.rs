@@ -77,7 +77,7 @@ impl CommandError {
 }
 
 /// An error is one line, whatever it quotes.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let lines: Vec<&str> = message
         .lines()
         .map(str::trim)

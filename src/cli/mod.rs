@@ -9,6 +9,7 @@ mod output;
 mod terminal;
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -146,9 +147,14 @@ pub(crate) fn main() -> i32 {
         }
     };
     let mut output = Output::new(arguments.global.color, arguments.global.quiet);
-    match dispatch(arguments, &output) {
-        Ok(exit) => exit.code(),
-        Err(error) => output.error(&error),
+    // A bug of ours is no verdict. Its message has been printed, and what was up is being ended.
+    let ended = catch_unwind(AssertUnwindSafe(|| dispatch(arguments, &output)));
+    match ended {
+        Ok(Ok(exit)) => exit.code(),
+        Ok(Err(error)) => output.error(&error),
+        Err(_) => output.error(&CommandError::internal(
+            "postroj itself is at fault: it panicked",
+        )),
     }
 }
 

@@ -1,8 +1,4 @@
 //! Standard output for results, standard error for everything else.
-#![expect(
-    clippy::print_stderr,
-    reason = "this is the one place that writes errors and notes"
-)]
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -13,7 +9,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use super::Color;
-use super::error::CommandError;
+use super::error::{CommandError, one_line};
 use super::terminal::{Bars, Lines};
 
 /// Where results, progress and errors go.
@@ -84,7 +80,7 @@ impl Output {
     /// Tells something by the way.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            tell(&one_line(text));
         }
     }
 
@@ -95,12 +91,18 @@ impl Output {
         } else {
             ("", "")
         };
-        eprintln!("{bad}error{reset}: {}", error.message());
+        tell(&format!("{bad}error{reset}: {}", error.message()));
         if let Some(hint) = error.hint() {
-            eprintln!("hint: {hint}");
+            tell(&format!("hint: {}", one_line(hint)));
         }
         error.code()
     }
+}
+
+/// Writes a line to standard error. That nobody reads it, or that the disk that it goes to is full,
+/// does not change a verdict.
+pub(crate) fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Starts writing the log to standard error: warnings, or more by `-v`. `POSTROJ_LOG` has the last

@@ -1,5 +1,4 @@
 //! The progress of a long job: bars on a terminal, plain lines elsewhere.
-#![expect(clippy::print_stderr, reason = "progress goes to standard error")]
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -8,6 +7,8 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use postroj::progress::{Event, Progress, StepId};
 use postroj::report::printable;
+
+use super::output::tell;
 
 /// A bar or a spinner per step, on a terminal.
 pub(super) struct Bars {
@@ -112,10 +113,10 @@ impl Progress for Lines {
             } => {
                 let ended = self.titles.lock().ok().and_then(|mut all| all.remove(step));
                 if let Some(title) = ended {
-                    eprintln!("{}", finished(&title, *success, *elapsed));
+                    tell(&finished(&title, *success, *elapsed));
                 }
             }
-            Event::Note(text) => eprintln!("{}", printable(text)),
+            Event::Note(text) => tell(&printable(text)),
         }
     }
 }

@@ -18,6 +18,8 @@ fn command(arguments: &[&str]) -> Command {
         "--option=Acquire::Languages=none",
         // A repository that can't be had is an error, not a warning.
         "--option=APT::Update::Error-Mode=any",
+        // A name is a name, and no regular expression.
+        "--option=APT::Cmd::Pattern-Only=true",
         "--option=Dpkg::Use-Pty=0",
         "--option=Dpkg::Options::=--force-confdef",
         "--option=Dpkg::Options::=--force-confold",
@@ -54,9 +56,12 @@ impl PackageManager for Apt {
         vec![command(&arguments)]
     }
 
+    fn has_begun(&self, output: &str) -> bool {
+        output.contains("\nUnpacking ") || output.contains("\nSetting up ")
+    }
+
     fn fault(&self, output: &str) -> Fault {
-        // Once dpkg has been reached, everything has been fetched.
-        if output.contains("\nUnpacking ") || output.contains("\nSetting up ") {
+        if self.has_begun(output) {
             Fault::Package
         } else {
             Fault::by_signs(REPOSITORY_SIGNS, output)

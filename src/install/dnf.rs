@@ -45,6 +45,10 @@ impl PackageManager for Dnf {
         vec![Command::new(self.path, arguments)]
     }
 
+    fn has_begun(&self, output: &str) -> bool {
+        output.contains("Running transaction") || output.contains("Running Transaction")
+    }
+
     fn fault(&self, output: &str) -> Fault {
         Fault::by_signs(REPOSITORY_SIGNS, output)
     }

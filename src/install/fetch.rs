@@ -3,8 +3,9 @@
 //! ```text
 //! <cache>/downloads/<sha256 of the URL, 16 digits>/
 //! ├── <file name>      the whole file, as the server last had it
+//! ├── file.json        its ETag and Last-Modified
 //! ├── partial          what has come of a download that was cut
-//! └── validators.json  the ETag and Last-Modified of what is there
+//! └── partial.json     its ETag and Last-Modified
 //! ```
 //!
 //! What is there is asked for conditionally; what was cut is gone on with, if the server still has
@@ -36,7 +37,7 @@ const ATTEMPTS: u32 = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The server could not be reached, or the connection broke.
-    #[error("cannot fetch {url}: {}", chain(source))]
+    #[error("cannot fetch {}: {}", http::shown(url), chain(source))]
     Transport {
         /// The address.
         url: Url,
@@ -44,7 +45,7 @@ pub enum FetchError {
         source: reqwest::Error,
     },
     /// The server answered something else.
-    #[error("cannot fetch {url}: the server answered {status}")]
+    #[error("cannot fetch {}: the server answered {status}", http::shown(url))]
     Status {
         /// The address.
         url: Url,
@@ -52,7 +53,10 @@ pub enum FetchError {
         status: StatusCode,
     },
     /// The file is not as long as the server said.
-    #[error("cannot fetch {url}: {got} bytes came where the server had announced {announced}")]
+    #[error(
+        "cannot fetch {}: {got} bytes came where the server had announced {announced}",
+        http::shown(url)
+    )]
     Size {
         /// The address.
         url: Url,
@@ -62,7 +66,7 @@ pub enum FetchError {
         announced: u64,
     },
     /// The cache could not be written.
-    #[error("cannot keep {url} in {}: {source}", path.display())]
+    #[error("cannot keep {} in {}: {source}", http::shown(url), path.display())]
     Cache {
         /// The address.
         url: Url,
@@ -101,6 +105,13 @@ impl Validators {
         }
     }
 
+    fn load(path: &Path) -> Self {
+        fs::read(path)
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default()
+    }
+
     /// What `If-Range` takes: a strong `ETag`, else a date.
     fn for_range(&self) -> Option<&str> {
         self.etag
@@ -120,12 +131,13 @@ impl Fetcher {
         })
     }
 
-    /// Fetches a file, unless the cache has it as it is; gives its path.
-    pub async fn fetch(&self, url: &Url) -> Result<PathBuf, FetchError> {
+    /// Fetches a file, unless the cache has it as it is; gives its name, and the file itself, open:
+    /// another run may replace it.
+    pub async fn fetch(&self, url: &Url) -> Result<(String, File), FetchError> {
         let place = Place::new(&self.directory, url);
         fs::create_dir_all(&place.directory).map_err(place.failed(&place.directory))?;
         let _lock = place.lock().await.map_err(place.failed(&place.directory))?;
-        let step = Step::start(&self.progress, format!("fetch {url}"), None);
+        let step = Step::start(&self.progress, format!("fetch {}", http::shown(url)), None);
         let mut attempt = 1;
         loop {
             match self.attempt(&place, &step).await {
@@ -138,8 +150,10 @@ impl Fetcher {
                 Err(error) => return Err(error),
             }
         }
+        let file = File::open(&place.file).map_err(place.failed(&place.file))?;
         step.finish();
-        Ok(place.file)
+        let name = place.file.file_name().unwrap_or_default();
+        Ok((name.to_string_lossy().into_owned(), file))
     }
 
     async fn attempt(&self, place: &Place, step: &Step) -> Result<(), FetchError> {
@@ -148,10 +162,11 @@ impl Fetcher {
             source: source.without_url(),
         };
         let had = place.partial_size();
-        let validators = place.validators();
+        let validators = Validators::load(&place.file_validators);
         let mut request = self.client.get(place.url.clone());
+        let partial = Validators::load(&place.partial_validators);
         if had > 0
-            && let Some(validator) = validators.for_range()
+            && let Some(validator) = partial.for_range()
         {
             request = request
                 .header(RANGE, format!("bytes={had}-"))
@@ -193,7 +208,11 @@ impl Fetcher {
                 announced,
             });
         }
-        fs::rename(&place.partial, &place.file).map_err(place.failed(&place.file))
+        // In this order a crash in between leaves a file that is fetched again.
+        let _ = fs::remove_file(&place.file_validators);
+        fs::rename(&place.partial, &place.file)
+            .and_then(|()| fs::rename(&place.partial_validators, &place.file_validators))
+            .map_err(place.failed(&place.file))
     }
 }
 
@@ -231,7 +250,9 @@ struct Place {
     url: Url,
     directory: PathBuf,
     file: PathBuf,
+    file_validators: PathBuf,
     partial: PathBuf,
+    partial_validators: PathBuf,
 }
 
 impl Place {
@@ -245,13 +266,15 @@ impl Place {
         });
         let directory = downloads.join(key);
         let mut name = safe_file_name(Path::new(url.path()));
-        if ["partial", "validators.json"].contains(&name.as_str()) {
+        if ["partial", "partial.json", "file.json"].contains(&name.as_str()) {
             name.push_str(".file");
         }
         Self {
             url: url.clone(),
             file: directory.join(name),
+            file_validators: directory.join("file.json"),
             partial: directory.join("partial"),
+            partial_validators: directory.join("partial.json"),
             directory,
         }
     }
@@ -276,17 +299,6 @@ impl Place {
         fs::metadata(&self.partial).map_or(0, |metadata| metadata.len())
     }
 
-    fn validators_path(&self) -> PathBuf {
-        self.directory.join("validators.json")
-    }
-
-    fn validators(&self) -> Validators {
-        fs::read(self.validators_path())
-            .ok()
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .unwrap_or_default()
-    }
-
     /// Writes what comes to the partial file, from `start` on.
     async fn keep(
         &self,
@@ -296,13 +308,9 @@ impl Place {
     ) -> Result<(), FetchError> {
         let open = || {
             if start == 0 {
-                // The file that is there is of another version than the validators to come.
-                match fs::remove_file(&self.file) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                let _ = fs::remove_file(&self.partial);
                 let json = serde_json::to_vec(&Validators::of(response.headers()))?;
-                fs::write(self.validators_path(), json)?;
+                fs::write(&self.partial_validators, json)?;
                 File::create(&self.partial)
             } else {
                 File::options().append(true).open(&self.partial)

@@ -11,7 +11,8 @@ mod package;
 mod pacman;
 mod zypper;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use fetch::{FetchError, Fetcher};
@@ -75,6 +76,9 @@ pub trait PackageManager: Send + Sync {
     /// Installs packages, asking nothing.
     fn install(&self, items: &[Item]) -> Vec<Command>;
 
+    /// Whether it has begun to install, by what it wrote: all has been fetched by then.
+    fn has_begun(&self, output: &str) -> bool;
+
     /// Who is to blame, by what it wrote before it failed.
     fn fault(&self, output: &str) -> Fault;
 }
@@ -132,10 +136,15 @@ fn family(os_release: &str) -> Option<&'static str> {
 }
 
 /// A package that is ready to be installed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Ready {
-    /// A file on the host.
-    File(PathBuf),
+    /// A file of the host, open.
+    File {
+        /// Its name, which says by its ending what it is.
+        name: String,
+        /// The file.
+        file: File,
+    },
     /// A name for the repositories.
     Name(String),
 }
@@ -219,10 +228,10 @@ pub async fn install(
     for (number, package) in packages.iter().enumerate() {
         items.push(match package {
             Ready::Name(name) => Item::Name(name.clone()),
-            Ready::File(path) => {
+            Ready::File { name, file } => {
                 let directory = format!("{DIRECTORY}/{number}");
-                let name = package::safe_file_name(path);
-                Item::File(guest.copy_in(path, &directory, &name)?)
+                let name = package::safe_file_name(Path::new(name));
+                Item::File(guest.copy_in(file, &directory, &name)?)
             }
         });
     }
@@ -238,24 +247,25 @@ pub async fn install(
     for (command, is_refresh) in commands {
         let left = deadline.saturating_duration_since(Instant::now());
         let (status, text) = match guest.run(&command, left).await {
-            Ok(done) => (done.status, done.text),
-            Err(GuestError::Timeout { output: done, .. }) => (ExitStatus::Unknown, done.text),
+            Ok(done) => (Some(done.status), done.text),
+            Err(GuestError::Timeout { output: done, .. }) => (None, done.text),
             Err(error) => return Err(error.into()),
         };
         output.push_str(&text);
-        if !status.success() {
-            let fault = if is_refresh {
-                Fault::Repository
-            } else {
-                manager.fault(&text)
-            };
-            let status = if status == ExitStatus::Unknown {
-                format!("`{command}` did not end within {} s", limit.as_secs_f64())
-            } else {
-                format!("`{command}` ended with {status}")
-            };
-            return Err(failure(guest, manager.as_ref(), fault, status, output));
+        if status.is_some_and(ExitStatus::success) {
+            continue;
         }
+        tracing::debug!(%command, "failed");
+        let fault = if is_refresh || (status.is_none() && !manager.has_begun(&text)) {
+            Fault::Repository
+        } else {
+            manager.fault(&text)
+        };
+        let status = match status {
+            Some(status) => format!("it ended with {status}"),
+            None => format!("it did not end within {} s", limit.as_secs_f64()),
+        };
+        return Err(failure(guest, manager.as_ref(), fault, status, output));
     }
     Ok(Installed {
         manager: manager.name(),

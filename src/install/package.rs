@@ -58,8 +58,9 @@ impl Package {
         let begins_well = characters
             .next()
             .is_some_and(|c| c.is_ascii_alphanumeric() || c == '@');
-        let goes_on = characters.all(|c| c.is_ascii_alphanumeric() || "+-._:=~^*()@".contains(c));
-        if begins_well && goes_on {
+        let goes_on = characters.all(|c| c.is_ascii_alphanumeric() || "+-._:=~()@".contains(c));
+        // To apt-get, a hyphen at the end means to remove the package.
+        if begins_well && goes_on && !given.ends_with('-') {
             Ok(Self::Name(given.to_owned()))
         } else {
             Err(PackageError::Name(given.to_owned()))
@@ -104,7 +105,7 @@ impl Package {
 impl std::fmt::Display for Package {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Url(url) => url.fmt(formatter),
+            Self::Url(url) => formatter.write_str(&crate::http::shown(url)),
             Self::File(path) => path.display().fmt(formatter),
             Self::Name(name) => name.fmt(formatter),
         }
@@ -168,6 +169,8 @@ mod tests {
             "ftp://a/x.deb",
             "http://",
             "x;y",
+            "hello-",
+            "hello*",
             "a\nb",
         ] {
             assert!(Package::parse(given).is_err(), "{given:?}");

@@ -48,6 +48,10 @@ impl PackageManager for Pacman {
             .collect()
     }
 
+    fn has_begun(&self, output: &str) -> bool {
+        output.contains("installing ") || output.contains("upgrading ")
+    }
+
     fn fault(&self, output: &str) -> Fault {
         Fault::by_signs(REPOSITORY_SIGNS, output)
     }

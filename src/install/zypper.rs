@@ -46,6 +46,10 @@ impl PackageManager for Zypper {
         vec![Command::new(PROGRAM, arguments)]
     }
 
+    fn has_begun(&self, output: &str) -> bool {
+        output.contains("Installing: ")
+    }
+
     fn fault(&self, output: &str) -> Fault {
         Fault::by_signs(REPOSITORY_SIGNS, output)
     }

@@ -82,6 +82,17 @@ pub(super) trait Manager {
     fn unit_removed(&self, id: String, unit: OwnedObjectPath) -> zbus::Result<()>;
 }
 
+/// `org.freedesktop.systemd1.Unit`.
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Unit",
+    default_service = "org.freedesktop.systemd1",
+    assume_defaults = false
+)]
+pub(super) trait Unit {
+    #[zbus(name = "Ref")]
+    fn reference(&self) -> zbus::Result<()>;
+}
+
 /// `org.freedesktop.machine1.Manager`; org.freedesktop.machine1(5).
 #[zbus::proxy(
     interface = "org.freedesktop.machine1.Manager",

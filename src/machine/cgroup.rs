@@ -14,12 +14,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// The directory below each hierarchy's root in which the containers' cgroups are.
 const PARENT: &str = "postroj";
 
 /// The version 1 controllers that limits need.
 const LIMITING: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// How often the processes of a cgroup are looked for again, on Linux before 5.14.
+const KILL_ROUNDS: usize = 10;
 
 /// One mounted cgroup hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,8 +206,12 @@ impl Cgroups {
                 return;
             }
         }
-        for directory in &self.directories {
-            kill_each(directory);
+        // A process may fork while it is being killed; its child is met in the next round.
+        for _ in 0..KILL_ROUNDS {
+            let killed: usize = self.directories.iter().map(|at| kill_each(at)).sum();
+            if killed == 0 {
+                return;
+            }
         }
     }
 
@@ -260,19 +268,33 @@ fn create_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn kill_each(directory: &Path) {
+/// Kills the processes of a cgroup and of those below it, and waits until they are gone. Gives how
+/// many there were.
+fn kill_each(directory: &Path) -> usize {
+    let mut count = 0;
     if let Ok(entries) = fs::read_dir(directory) {
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                kill_each(&entry.path());
+                count += kill_each(&entry.path());
             }
         }
     }
     for pid in processes(directory) {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let Some(process) = Pid::from_raw(pid)
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok())
+        else {
+            continue;
+        };
+        count += 1;
+        if rustix::process::pidfd_send_signal(&process, Signal::KILL).is_ok() {
+            let timeout = Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
+            let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout));
         }
     }
+    count
 }
 
 /// The processes of one cgroup, without those of the cgroups below it.

@@ -30,6 +30,8 @@ mod sys;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 pub use build::{Build, BuildError, build};
 pub use cgroup::{Hierarchies, Layout};
 pub use error::MachineError;
@@ -74,11 +76,19 @@ impl Machine {
             image: boot.image.clone(),
             lowers: boot.lowers,
             writable: Writable::Memory(nspawn::default_memory()),
-            payload: Payload::Boot(boot.profile.parameters()),
+            payload: Payload::Boot {
+                masked: boot
+                    .profile
+                    .masked()
+                    .iter()
+                    .map(|unit| (*unit).to_owned())
+                    .collect(),
+            },
         })
         .await?;
         let machine = running.name().to_owned();
-        let leader = match tokio::time::timeout(boot.timeout, running.ready()).await {
+        let deadline = Instant::now() + boot.timeout;
+        let leader = match timeout_at(deadline, running.ready()).await {
             Ok(Ok(leader)) => leader,
             Ok(Err(error)) => {
                 running.gone().await;
@@ -96,7 +106,10 @@ impl Machine {
                 });
             }
         };
-        match Guest::connect(leader).await {
+        let connected = timeout_at(deadline, Guest::connect(leader))
+            .await
+            .unwrap_or_else(|_| Err(GuestError::NoBus(std::io::ErrorKind::TimedOut.into())));
+        match connected {
             Ok(guest) => Ok(Self { running, guest }),
             Err(source) => {
                 let console = running

@@ -12,8 +12,8 @@ pub enum Profile {
     Full,
 }
 
-/// What a trimmed boot leaves out. Each is masked for this boot only, so a package that needs one
-/// can still unmask it.
+/// What a trimmed boot leaves out. Each is masked until the container is up, and no longer: a package
+/// may bring one of them, or want it started.
 const TRIMMED: &[&str] = &[
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -43,15 +43,11 @@ const TRIMMED: &[&str] = &[
 ];
 
 impl Profile {
-    /// The arguments of the container's init, which takes them as it would take a kernel command
-    /// line; systemd-debug-generator(8).
-    pub(super) fn parameters(self) -> Vec<String> {
+    /// The units that are not started by the boot.
+    pub fn masked(self) -> &'static [&'static str] {
         match self {
-            Self::Full => Vec::new(),
-            Self::Trimmed => TRIMMED
-                .iter()
-                .map(|unit| format!("systemd.mask={unit}"))
-                .collect(),
+            Self::Full => &[],
+            Self::Trimmed => TRIMMED,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::rootfs::Rootfs;
@@ -14,6 +15,9 @@ use super::spec::{CgroupOwner, Payload, Spec, Writable};
 
 /// The systemd that first refused version 1 and hybrid hosts; see its NEWS for 258.
 const UNIFIED_ONLY: u32 = 258;
+
+/// Where units are masked; systemd.unit(5).
+const MASKS: &str = "etc/systemd/system";
 
 /// A root that stands, in the mount namespace of this process.
 pub(super) struct Assembled {
@@ -33,14 +37,31 @@ impl Assembled {
     }
 
     /// Takes the mounts away, so that the directory can go.
-    pub(super) fn detach(&self) {
-        detach(&self.directory);
+    pub(super) fn detach(&self) -> io::Result<()> {
+        detach(&self.directory)
+    }
+
+    /// Takes the masks of the boot away.
+    pub(super) fn unmask(&self, spec: &Spec) {
+        let Payload::Boot { masked } = &spec.payload else {
+            return;
+        };
+        if let Ok(root) = Rootfs::open(&self.path()) {
+            for unit in masked {
+                // One that the container has replaced since is not ours any more.
+                let _ = root.unlink_symlink(MASKS, unit, "/dev/null");
+            }
+        }
     }
 }
 
 /// Takes away what was mounted in a machine's directory.
-pub(super) fn detach(directory: &Path) {
-    let _ = rustix::mount::unmount(directory.join("fs"), UnmountFlags::DETACH);
+pub(super) fn detach(directory: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(directory.join("fs"), UnmountFlags::DETACH) {
+        // It was not mounted, or not even made.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Puts the root together. The caller has a mount namespace of its own.
@@ -153,8 +174,16 @@ fn copy_root_attributes(lowers: &[PathBuf], upper: &Path) -> io::Result<()> {
 
 /// Writes what differs from container to container.
 fn furnish(spec: &Spec, root: &Rootfs) -> io::Result<()> {
-    if let Payload::Script(_) = spec.payload {
-        return cover_resolv_conf(spec, root);
+    let masked = match &spec.payload {
+        Payload::Script(_) => return cover_resolv_conf(spec, root),
+        Payload::Boot { masked } => masked,
+    };
+    for unit in masked {
+        match root.symlink(MASKS, unit, "/dev/null") {
+            // The image says itself what becomes of this unit.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
     }
     root.replace("etc", "resolv.conf", spec.resolv_conf.as_bytes())?;
     // With an identity the system does not take this for its first boot, which would enable and

@@ -90,9 +90,31 @@ impl Rootfs {
     }
 
     /// As [`Self::replace`], with the content of `source`; gives the number of bytes.
-    pub(crate) fn copy(&self, directory: &str, name: &str, source: &mut File) -> io::Result<u64> {
+    pub(crate) fn copy(&self, directory: &str, name: &str, mut source: &File) -> io::Result<u64> {
         let (_directory, file) = self.create(directory, name)?;
-        io::copy(source, &mut File::from(file))
+        io::copy(&mut source, &mut File::from(file))
+    }
+
+    /// Makes a symbolic link `directory/name` to `target`, where there is nothing yet.
+    pub(crate) fn symlink(&self, directory: &str, name: &str, target: &str) -> io::Result<()> {
+        let directory = self.make_directories(directory)?;
+        Ok(rustix::fs::symlinkat(target, &directory, name)?)
+    }
+
+    /// Removes `directory/name` if it is a symbolic link to `target`.
+    pub(crate) fn unlink_symlink(
+        &self,
+        directory: &str,
+        name: &str,
+        target: &str,
+    ) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let directory = self.open_at(directory, flags, Mode::empty())?;
+        let found = rustix::fs::readlinkat(&directory, name, Vec::new())?;
+        if found.to_bytes() == target.as_bytes() {
+            rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
+        }
+        Ok(())
     }
 
     fn create(&self, directory: &str, name: &str) -> io::Result<(OwnedFd, OwnedFd)> {

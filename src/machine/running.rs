@@ -13,7 +13,7 @@ use super::MachineError;
 use super::host::{self, Launched};
 use super::nspawn::Nspawn;
 use super::runtime::{Reservation, Runtime};
-use super::spec::{DETACH, Payload, Spec, Told, Writable};
+use super::spec::{DETACH, END_PATIENCE, Payload, Spec, Told, Writable};
 
 /// A container to start.
 pub(super) struct Launch {
@@ -206,7 +206,7 @@ impl Drop for Running {
         self.socket = None;
         if !self.kept {
             // Whoever is cancelled here has nothing better to do than to leave nothing behind.
-            self.reservation.wait_unused();
+            self.reservation.wait_unused(2 * END_PATIENCE);
         }
     }
 }

@@ -19,6 +19,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -151,9 +153,14 @@ impl Runtime {
             };
             let cgroups = hierarchies.of_machine(name);
             cgroups.kill();
-            cgroups.remove(SWEEP_PATIENCE)?;
-            remove_directory(&path)?;
-            swept.push(name.to_owned());
+            let removed = cgroups
+                .remove(SWEEP_PATIENCE)
+                .and_then(|()| remove_directory(&path));
+            match removed {
+                Ok(()) => swept.push(name.to_owned()),
+                // Its name stays taken; nobody else has to wait for it.
+                Err(error) => tracing::warn!(machine = name, %error, "cannot be removed yet"),
+            }
         }
         for name in hierarchies.machines() {
             if !self.directory.join(&name).exists() {
@@ -175,9 +182,20 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// Blocks until nobody else serves the machine any more.
-    pub(super) fn wait_unused(&self) {
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::LockExclusive);
+    /// Blocks until nobody else serves the machine any more, or `patience` has run out.
+    pub(super) fn wait_unused(&self, patience: Duration) {
+        let Ok(lock) = self.lock.try_clone() else {
+            return;
+        };
+        let (sender, receiver) = mpsc::channel();
+        // flock(2) knows no deadline. A thread that is left waiting ends with the process.
+        let waiting = thread::Builder::new().spawn(move || {
+            let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
+            let _ = sender.send(());
+        });
+        if waiting.is_ok() {
+            let _ = receiver.recv_timeout(patience);
+        }
     }
 }
 

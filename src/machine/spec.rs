@@ -57,8 +57,11 @@ pub(super) enum Writable {
 /// What runs in a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Payload {
-    /// The image's systemd, with these arguments.
-    Boot(Vec<String>),
+    /// The image's systemd.
+    Boot {
+        /// The units that it is not to start by itself.
+        masked: Vec<String>,
+    },
     /// A shell script, without systemd.
     Script(String),
 }

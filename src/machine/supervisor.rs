@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -30,8 +30,11 @@ use super::sys;
 ///
 /// The result is for the exit code only: what went wrong has been told on the socket.
 pub fn supervise() -> io::Result<()> {
-    let stdin = rustix::io::dup(io::stdin().as_fd())?;
-    let socket = StdUnixStream::from(stdin);
+    sys::close_inherited()?;
+    let socket = StdUnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
+    // The socket's end is what postroj waits for: nobody else may hold it.
+    let null = File::options().read(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
     let spec = read_spec(&socket)?;
     // Ctrl-C in the terminal is for postroj, which then ends us. A unit's process leads already.
     let _ = rustix::process::setsid();
@@ -123,8 +126,13 @@ impl<'a> Supervisor<'a> {
                 console.push(format!("postroj: cannot remove the cgroups: {error}\n").as_bytes());
             }
         }
-        self.root.detach();
-        runtime::remove_directory(&self.spec.directory)?;
+        match self.root.detach() {
+            Ok(()) => runtime::remove_directory(&self.spec.directory)?,
+            // What is mounted there must not be walked into. It goes with this process.
+            Err(error) => {
+                console.push(format!("postroj: cannot unmount the root: {error}\n").as_bytes());
+            }
+        }
         let told = match outcome {
             Ok(status) => Told::Ended {
                 code: status.code(),
@@ -237,6 +245,7 @@ impl<'a> Supervisor<'a> {
         let leader = leader
             .or_else(|| only_child(nspawn?))
             .ok_or_else(|| io::Error::other("systemd-nspawn did not tell the leader"))?;
+        self.root.unmask(self.spec);
         self.record(leader, false)?;
         Ok(Some(leader))
     }
@@ -274,8 +283,10 @@ impl<'a> Supervisor<'a> {
         if let Some(cgroups) = &self.cgroups {
             cgroups.kill();
         }
-        child.kill().await?;
-        child.wait().await
+        child.start_kill()?;
+        tokio::time::timeout(END_PATIENCE, child.wait())
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("systemd-nspawn cannot be killed")))
     }
 }
 
@@ -291,8 +302,9 @@ impl Drop for Undo<'_> {
                 .of_machine(&self.0.machine)
                 .remove(Duration::ZERO);
         }
-        root::detach(&self.0.directory);
-        let _ = runtime::remove_directory(&self.0.directory);
+        if root::detach(&self.0.directory).is_ok() {
+            let _ = runtime::remove_directory(&self.0.directory);
+        }
     }
 }
 
@@ -342,11 +354,8 @@ fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
         if registered { "yes" } else { "no" }
     ));
     match &spec.payload {
-        Payload::Boot(parameters) => {
-            arguments
-                .extend(["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned));
-            arguments.extend(parameters.iter().cloned());
-        }
+        Payload::Boot { .. } => arguments
+            .extend(["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned)),
         Payload::Script(script) => {
             arguments.extend(
                 ["--console=pipe", "--as-pid2", "--", "/bin/sh", "-e", "-c"].map(str::to_owned),

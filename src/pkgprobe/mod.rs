@@ -2,17 +2,17 @@
 
 mod evidence;
 
+use std::fs::File;
 use std::future::Future;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 
 use crate::image::{ImageError, Images, ReadyImage};
-use crate::install::{FetchError, Fetcher, InstallError, Package, Ready, install};
+use crate::install::{FetchError, Fetcher, InstallError, Package, PackageError, Ready, install};
 use crate::machine::{Boot, Guest, GuestError, Machine, MachineError, Profile};
 use crate::probe::{
-    Baseline, Namespace, NetworkTarget, Outcome, Patience, Prober, StartedBy, UnitName, UnitProbe,
+    Baseline, Begun, NetworkTarget, Outcome, Patience, Prober, StartedBy, UnitName, UnitProbe,
     baseline,
 };
 use crate::progress::{SharedProgress, Step};
@@ -67,6 +67,10 @@ enum Problem {
     Image(#[from] ImageError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    #[error("the packages were not fetched within {} s", .0.as_secs_f64())]
+    FetchTimeout(Duration),
     #[error(transparent)]
     Machine(#[from] MachineError),
     #[error(transparent)]
@@ -124,8 +128,9 @@ pub async fn run(
     if let Some(machine) = machine {
         let ending = Instant::now();
         let ended = if plan.keep && !is_cancelled {
-            report.kept = true;
-            machine.keep().await.map(drop)
+            let kept = machine.keep().await.map(drop);
+            report.kept = kept.is_ok();
+            kept
         } else {
             machine.end().await
         };
@@ -171,6 +176,12 @@ fn describe(report: &mut Report, problem: &Problem) {
     }
 }
 
+/// A machine that is up, and how long its boot took.
+type Booted = (Machine, Duration);
+
+/// Packages that are ready, and how long fetching them took.
+type Fetched = Result<(Vec<Ready>, Duration), Problem>;
+
 /// A run on its way: what it has found so far outlives its being cut short.
 struct Run<'a> {
     plan: &'a Plan,
@@ -184,18 +195,22 @@ impl Run<'_> {
         let began = Instant::now();
         let image = self.context.images.get_or_pull(&self.plan.image).await?;
         self.report.timings.pull = began.elapsed();
-        // The network and the processors have different work to do. Both come to their end, so
-        // that a machine that is up is ended in order.
-        let (booted, fetched) = tokio::join!(self.boot(&image), self.fetch());
-        let (machine, elapsed) = booted?;
+        let ((machine, elapsed), fetched) = self.boot_and_fetch(&image).await?;
         self.report.machine = Some(machine.name().to_owned());
         self.report.timings.boot = elapsed;
         let machine = self.machine.insert(machine);
         let (packages, elapsed) = fetched?;
         self.report.timings.install = elapsed;
+        let left = self.plan.install_timeout.saturating_sub(elapsed);
         let (guest, died) = machine.watch();
         tokio::pin!(died);
-        let test = test(self.plan, self.context, guest, &packages, &mut self.report);
+        let test = test(
+            self.plan,
+            self.context,
+            guest,
+            (packages, left),
+            &mut self.report,
+        );
         let result = tokio::select! {
             result = test => result,
             error = &mut died => return Err(error.into()),
@@ -209,7 +224,25 @@ impl Run<'_> {
         result
     }
 
-    async fn boot(&self, image: &ReadyImage) -> Result<(Machine, Duration), Problem> {
+    /// Boots and fetches at once. A machine comes with whatever became of the packages.
+    async fn boot_and_fetch(&self, image: &ReadyImage) -> Result<(Booted, Fetched), Problem> {
+        // The network and the processors have different work to do.
+        let booting = self.boot(image);
+        let limit = self.plan.install_timeout;
+        let fetching = async {
+            let fetched = tokio::time::timeout(limit, self.fetch()).await;
+            fetched.unwrap_or(Err(Problem::FetchTimeout(limit)))
+        };
+        tokio::pin!(booting, fetching);
+        tokio::select! {
+            // Nothing is fetched for a machine that there is not.
+            booted = &mut booting => Ok((booted?, fetching.await)),
+            // A machine that is on its way is waited for, so that it is ended in order.
+            fetched = &mut fetching => Ok((booting.await?, fetched)),
+        }
+    }
+
+    async fn boot(&self, image: &ReadyImage) -> Result<Booted, Problem> {
         let began = Instant::now();
         let step = Step::start(&self.context.progress, format!("boot {}", image.name), None);
         let machine = Machine::boot(Boot {
@@ -223,12 +256,23 @@ impl Run<'_> {
         Ok((machine, began.elapsed()))
     }
 
-    async fn fetch(&self) -> Result<(Vec<Ready>, Duration), Problem> {
+    async fn fetch(&self) -> Fetched {
         let began = Instant::now();
         let ready = self.plan.packages.iter().map(|package| async move {
             Ok::<_, Problem>(match package {
-                Package::Url(url) => Ready::File(self.context.fetcher.fetch(url).await?),
-                Package::File(path) => Ready::File(PathBuf::from(path)),
+                Package::Url(url) => {
+                    let (name, file) = self.context.fetcher.fetch(url).await?;
+                    Ready::File { name, file }
+                }
+                Package::File(path) => {
+                    let file = File::open(path).map_err(|source| PackageError::File {
+                        path: path.clone(),
+                        source,
+                    })?;
+                    let name = path.file_name().unwrap_or_default();
+                    let name = name.to_string_lossy().into_owned();
+                    Ready::File { name, file }
+                }
                 Package::Name(name) => Ready::Name(name.clone()),
             })
         });
@@ -242,10 +286,16 @@ async fn test(
     plan: &Plan,
     context: &Context<'_>,
     guest: &Guest,
-    packages: &[Ready],
+    (packages, limit): (Vec<Ready>, Duration),
     report: &mut Report,
 ) -> Result<(), Problem> {
     report.systemd = Some(guest.systemd_version().await?);
+    let masked = plan.profile.masked();
+    let wants_masked = |unit: &UnitName| masked.contains(&unit.as_str());
+    if !masked.is_empty() && (!packages.is_empty() || plan.units.iter().any(wants_masked)) {
+        // What the boot had masked is free again, which systemd has yet to notice.
+        guest.reload().await?;
+    }
     let baselines = try_join_all(plan.units.iter().map(|unit| baseline(guest, unit))).await?;
     if !packages.is_empty() {
         let began = Instant::now();
@@ -255,7 +305,7 @@ async fn test(
             format!("install {}", names.join(" ")),
             None,
         );
-        let installed = install(guest, packages, plan.install_timeout).await;
+        let installed = install(guest, &packages, limit).await;
         report.timings.install += began.elapsed();
         let installed = installed?;
         report.install = Some(InstallReport {
@@ -280,7 +330,8 @@ async fn test(
     Ok(())
 }
 
-/// Does all checks at once: one that has to settle does not hold up the others.
+/// Starts what is to be up, then does all checks at once: a unit that has to settle does not hold up
+/// the others, and an address is tried when what serves it has had its time to come up.
 async fn check(
     plan: &Plan,
     context: &Context<'_>,
@@ -288,12 +339,13 @@ async fn check(
     baselines: Vec<Baseline>,
     report: &mut Report,
 ) -> Result<(), Problem> {
-    let units = plan
+    let begun = plan
         .units
         .iter()
         .zip(baselines)
-        .map(|(unit, baseline)| check_unit(plan, context, guest, unit, baseline));
-    let prober = Prober::new(Namespace::of(guest.leader()), plan.patience.network);
+        .map(|(unit, baseline)| begin_unit(plan, context, guest, unit, baseline));
+    let units = try_join_all(begun).await?.into_iter().map(settle_unit);
+    let prober = Prober::new(guest.leader(), plan.patience.network);
     let addresses = plan
         .addresses
         .iter()
@@ -305,17 +357,29 @@ async fn check(
     Ok(())
 }
 
-async fn check_unit(
+async fn begin_unit<'a>(
     plan: &Plan,
     context: &Context<'_>,
-    guest: &Guest,
+    guest: &'a Guest,
     unit: &UnitName,
     baseline: Baseline,
-) -> Result<CheckReport, Problem> {
+) -> Result<(Checking, UnitProbe<'a>, Begun), Problem> {
     let checking = Checking::begin(context, "unit", unit.to_string());
     let mut probe = UnitProbe::new(guest, unit, baseline, plan.patience).await?;
-    let (started_by, outcome) = probe.check().await?;
-    Ok(checking.end(outcome, started_by))
+    let begun = probe.start().await?;
+    Ok((checking, probe, begun))
+}
+
+async fn settle_unit(
+    (checking, mut probe, begun): (Checking, UnitProbe<'_>, Begun),
+) -> Result<CheckReport, Problem> {
+    Ok(match begun {
+        Begun::Refused(outcome) => checking.end(outcome, None),
+        Begun::Started(by) => {
+            let outcome = probe.settle(by).await?;
+            checking.end(outcome, Some(by))
+        }
+    })
 }
 
 async fn check_address(

@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use listeners::{Listener, listeners};
-pub use network::{Namespace, NetworkError, NetworkTarget, Prober, Protocol};
-pub use unit::{Baseline, StartedBy, UnitName, UnitNameError, UnitProbe, baseline};
+pub use network::{NetworkError, NetworkTarget, Prober, Protocol};
+pub use unit::{Baseline, Begun, StartedBy, UnitName, UnitNameError, UnitProbe, baseline};
 
 /// What a check has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

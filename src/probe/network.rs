@@ -5,17 +5,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use reqwest::redirect;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use url::{Host, Url};
 
-use super::Outcome;
+use super::{Outcome, listeners};
 use crate::http;
 
 /// The pause after the first attempt that fails; it doubles up to [`LONGEST_PAUSE`].
@@ -23,6 +24,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The pause between attempts, at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// After so long another attempt is made beside one that has not come to an end.
+const HANGING: Duration = Duration::from_secs(1);
 
 /// Why a URL to check is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -87,63 +91,48 @@ impl NetworkTarget {
 
 impl std::fmt::Display for NetworkTarget {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.url.fmt(formatter)
+        formatter.write_str(&http::shown(&self.url))
     }
 }
 
-/// A network namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Namespace {
-    /// That of this process.
-    Own,
-    /// The one that this file stands for: a process's `/proc/<pid>/ns/net`.
-    At(PathBuf),
-}
-
-impl Namespace {
-    /// The namespace of a process.
-    pub fn of(pid: i32) -> Self {
-        Self::At(PathBuf::from(format!("/proc/{pid}/ns/net")))
-    }
-
-    fn open(&self) -> std::io::Result<Option<OwnedFd>> {
-        match self {
-            Self::Own => Ok(None),
-            Self::At(path) => {
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-                Ok(Some(rustix::fs::open(path, flags, Mode::empty())?))
-            }
-        }
-    }
-}
-
-/// Checks addresses from inside a network namespace.
-#[derive(Debug, Clone)]
+/// Checks addresses from inside the network namespace of a container.
+#[derive(Debug, Clone, Copy)]
 pub struct Prober {
-    namespace: Namespace,
+    leader: i32,
     patience: Duration,
 }
 
 impl Prober {
-    /// A prober whose checks take at most `patience` each.
-    pub fn new(namespace: Namespace, patience: Duration) -> Self {
-        Self {
-            namespace,
-            patience,
-        }
+    /// A prober for the container whose init is the process `leader`, in the host's numbering. Its
+    /// checks take at most `patience` each.
+    pub fn new(leader: i32, patience: Duration) -> Self {
+        Self { leader, patience }
     }
 
     /// Tries an address until it answers or the patience has run out. An error means that the
     /// namespace could not be entered.
     pub async fn check(&self, target: &NetworkTarget) -> std::io::Result<Outcome> {
-        let namespace = self.namespace.open()?;
-        let (target, patience) = (target.clone(), self.patience);
+        let path = |pid: &str| format!("/proc/{pid}/ns/net");
+        let of_container = path(&self.leader.to_string());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = rustix::fs::open(&of_container, flags, Mode::empty())?;
+        let is_shared = std::fs::read_link(&of_container)? == std::fs::read_link(path("self"))?;
+        let check = Check {
+            target: target.clone(),
+            deadline: Instant::now() + self.patience,
+            owner: is_shared.then_some(self.leader),
+        };
+        let patience = self.patience;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         std::thread::Builder::new()
             .name("probe".to_owned())
             .spawn(move || {
-                let checked = enter(namespace)
-                    .map(|runtime| runtime.block_on(until_it_answers(&target, patience)));
+                let checked = enter(&namespace).map(|runtime| {
+                    let outcome = runtime.block_on(until_it_answers(check, patience));
+                    // A name may still be looked up, and would be waited for.
+                    runtime.shutdown_background();
+                    outcome
+                });
                 // Nobody waits any more: the run was cancelled.
                 let _ = sender.send(checked);
             })?;
@@ -151,52 +140,73 @@ impl Prober {
     }
 }
 
+/// A check on its way.
+#[derive(Debug, Clone)]
+struct Check {
+    target: NetworkTarget,
+    deadline: Instant,
+    /// The container's init, if the container shares the host's network: then what answers on
+    /// `localhost` may be the host.
+    owner: Option<i32>,
+}
+
 /// Moves this thread into a namespace, and makes a runtime whose sockets and threads are there.
-fn enter(namespace: Option<OwnedFd>) -> std::io::Result<tokio::runtime::Runtime> {
-    if let Some(namespace) = namespace {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-    }
+fn enter(namespace: &OwnedFd) -> std::io::Result<tokio::runtime::Runtime> {
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
 }
 
-async fn until_it_answers(target: &NetworkTarget, patience: Duration) -> Outcome {
-    let deadline = Instant::now() + patience;
+/// Makes attempts until one goes well. One that fails is followed by another after a pause; one
+/// that hangs is given until the end, and has others beside it.
+async fn until_it_answers(check: Check, patience: Duration) -> Outcome {
+    let mut attempts = FuturesUnordered::new();
+    attempts.push(attempt(&check));
     let mut pause = FIRST_PAUSE;
-    let mut last = "it was not tried".to_owned();
+    let mut next = Instant::now() + HANGING;
+    let mut last = None;
     loop {
-        match timeout_at(deadline, attempt(target, deadline)).await {
-            Ok(Ok(observation)) => return Outcome::passed(observation),
-            Ok(Err(observation)) => last = observation,
-            Err(_) if last == "it was not tried" => "timed out".clone_into(&mut last),
-            Err(_) => {}
+        tokio::select! {
+            () = sleep_until(check.deadline) => break,
+            () = sleep_until(next) => {
+                attempts.push(attempt(&check));
+                next = Instant::now() + HANGING;
+            }
+            Some(result) = attempts.next() => match result {
+                Ok(observation) => return Outcome::passed(observation),
+                Err(observation) => {
+                    last = Some(observation);
+                    next = next.min(Instant::now() + pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            },
         }
-        if Instant::now() + pause >= deadline {
-            return Outcome::failed(format!("{last} (tried for {} s)", patience.as_secs_f64()));
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
+    let last = last.unwrap_or_else(|| "timed out".to_owned());
+    Outcome::failed(format!("{last} (tried for {} s)", patience.as_secs_f64()))
 }
 
 /// Tries every address of the target's host at once; the first that answers well counts.
-async fn attempt(target: &NetworkTarget, deadline: Instant) -> Result<String, String> {
-    let addresses = resolve(target).await?;
-    let mut attempts: futures_util::stream::FuturesUnordered<_> = addresses
+async fn attempt(check: &Check) -> Result<String, String> {
+    let addresses = resolve(&check.target).await?;
+    let mut attempts: FuturesUnordered<_> = addresses
         .into_iter()
         .map(|address| async move {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let spoken = match target.protocol {
-                Protocol::Tcp => timeout(left, connect(address)).await,
-                Protocol::Http => timeout(left, get(target, address)).await,
+            let spoken = match check.target.protocol {
+                Protocol::Tcp => connect(address).await,
+                Protocol::Http => get(&check.target, address).await,
             };
-            let spoken = spoken.unwrap_or_else(|_| Err("timed out".to_owned()));
+            if spoken.is_ok() && !check.is_containers(address) {
+                return Err(format!(
+                    "{address}: answered by a process of the host, not of the container"
+                ));
+            }
             spoken.map_err(|error| format!("{address}: {error}"))
         })
         .collect();
     let mut errors = Vec::new();
-    while let Some(result) = futures_util::StreamExt::next(&mut attempts).await {
+    while let Some(result) = attempts.next().await {
         match result {
             Ok(observation) => return Ok(observation),
             Err(error) => errors.push(error),
@@ -204,6 +214,18 @@ async fn attempt(target: &NetworkTarget, deadline: Instant) -> Result<String, St
     }
     errors.sort();
     Err(errors.join(", "))
+}
+
+impl Check {
+    /// Whether what answers at an address of this host is in the container.
+    fn is_containers(&self, address: SocketAddr) -> bool {
+        let Some(leader) = self.owner.filter(|_| address.ip().is_loopback()) else {
+            return true;
+        };
+        listeners(leader)
+            .iter()
+            .any(|listener| listener.address.port() == address.port())
+    }
 }
 
 async fn resolve(target: &NetworkTarget) -> Result<Vec<SocketAddr>, String> {

@@ -111,9 +111,18 @@ pub async fn baseline(guest: &Guest, name: &UnitName) -> Result<Baseline, GuestE
 pub struct UnitProbe<'a> {
     guest: &'a Guest,
     unit: Unit<'a>,
-    baseline: Baseline,
+    baseline: UnitState,
     patience: Patience,
     deadline: Instant,
+}
+
+/// How a check has begun.
+#[derive(Debug)]
+pub enum Begun {
+    /// The unit is up or on its way.
+    Started(StartedBy),
+    /// It cannot be.
+    Refused(Outcome),
 }
 
 impl<'a> UnitProbe<'a> {
@@ -127,47 +136,47 @@ impl<'a> UnitProbe<'a> {
         Ok(Self {
             guest,
             unit: guest.unit(name.as_str()).await?,
-            baseline,
+            baseline: baseline.0,
             patience,
             deadline: Instant::now() + patience.unit,
         })
     }
 
-    /// Starts the unit if nobody has, waits until it is up, and whether it stays so.
-    ///
-    /// Who started it is `None` for a unit that cannot be started.
-    pub async fn check(&mut self) -> Result<(Option<StartedBy>, Outcome), GuestError> {
+    /// Starts the unit if nobody has, and waits until it is up or has failed to be.
+    pub async fn start(&mut self) -> Result<Begun, GuestError> {
         let state = self.unit.state().await?;
         if state.load_state != "loaded" {
-            return Ok((None, Outcome::failed(not_loaded(&state))));
+            return Ok(Begun::Refused(Outcome::failed(not_loaded(&state))));
         }
         let started_by = self.started_by(&state);
-        if started_by == StartedBy::Image {
-            return Ok((Some(started_by), Outcome::passed(state.to_string())));
-        }
         if started_by == StartedBy::Postroj
-            && let Some(refused) = self.start().await
+            && let Some(refused) = self.start_by_hand(&state).await?
         {
-            return Ok((None, Outcome::failed(refused)));
+            return Ok(Begun::Refused(Outcome::failed(refused)));
         }
-        let outcome = self.watch().await?;
-        Ok((Some(started_by), outcome))
+        let _ = timeout_at(self.deadline, async {
+            while let Ok(state) = self.unit.state().await {
+                if !is_on_its_way(&state) {
+                    break;
+                }
+                self.unit.changed().await;
+            }
+        })
+        .await;
+        Ok(Begun::Started(started_by))
     }
 
     fn started_by(&self, now: &UnitState) -> StartedBy {
-        let before = &self.baseline.0;
-        let is_same_run = before.is_active()
-            && before.invocation_id == now.invocation_id
-            && before.active_enter == now.active_enter;
-        if is_same_run && now.is_active() {
+        let before = &self.baseline;
+        let is_as_before = before.invocation_id == now.invocation_id
+            && before.active_enter == now.active_enter
+            && before.exec_main_start == now.exec_main_start;
+        if is_as_before && now.is_active() {
             return StartedBy::Image;
         }
-        let has_run_since = now.has_run()
-            && (now.active_enter, now.exec_main_start)
-                != (before.active_enter, before.exec_main_start);
-        // What the image had started and is down now was stopped by the installation.
-        let is_on_its_way = now.has_job || now.active_state == "activating";
-        if has_run_since || is_on_its_way || now.is_active() || now.active_state == "failed" {
+        let has_run_since = now.has_run() && !is_as_before;
+        let failed_since = now.active_state == "failed" && before.active_state != "failed";
+        if has_run_since || failed_since || is_on_its_way(now) || now.is_active() {
             StartedBy::Package
         } else {
             StartedBy::Postroj
@@ -175,28 +184,28 @@ impl<'a> UnitProbe<'a> {
     }
 
     /// Enables and starts the unit; gives what systemd said if it would not.
-    async fn start(&mut self) -> Option<String> {
+    async fn start_by_hand(&mut self, state: &UnitState) -> Result<Option<String>, GuestError> {
         let name = self.unit.name().to_owned();
         // What has no [Install] section, or is made by a generator, cannot be enabled; whether it
         // runs is what counts.
-        let _ = self.guest.enable_unit(&name).await;
-        let limit = self.deadline.saturating_duration_since(Instant::now());
-        match self.guest.start_unit(&name, limit).await {
-            Ok(_) => None,
-            Err(GuestError::Bus { source, .. }) => Some(match source {
-                zbus::Error::MethodError(_, Some(message), _) => message,
-                other => other.to_string(),
-            }),
-            Err(error) => Some(error.to_string()),
+        spoken(self.guest.enable_unit(&name).await)?;
+        if state.active_state == "failed" {
+            // It failed before the package came: it may try anew, however often it did.
+            spoken(self.guest.reset_failed(&name).await)?;
         }
+        let limit = self.deadline.saturating_duration_since(Instant::now());
+        spoken(self.guest.start_unit(&name, limit).await.map(drop))
     }
 
-    /// Waits for the unit to be up and to stay up.
-    async fn watch(&mut self) -> Result<Outcome, GuestError> {
+    /// Waits for the unit that has been begun to be up, and to stay up.
+    pub async fn settle(&mut self, started_by: StartedBy) -> Result<Outcome, GuestError> {
         let mut first_run: Option<UnitState> = None;
         loop {
             let state = self.unit.state().await?;
             if has_ended_well(&state) {
+                return Ok(Outcome::passed(state.to_string()));
+            }
+            if started_by == StartedBy::Image && state.is_active() {
                 return Ok(Outcome::passed(state.to_string()));
             }
             if let Some(first) = &first_run
@@ -207,13 +216,12 @@ impl<'a> UnitProbe<'a> {
                     self.patience.settle.as_secs_f64()
                 )));
             }
-            match state.active_state.as_str() {
-                "failed" => return Ok(Outcome::failed(state.to_string())),
-                "activating" if state.sub_state == "auto-restart" => {
-                    return Ok(Outcome::failed(state.to_string()));
-                }
-                "inactive" if !state.has_job => return Ok(Outcome::failed(state.to_string())),
-                _ => {}
+            let has_restarted = state.restarts > self.baseline.restarts
+                || state.sub_state.starts_with("auto-restart");
+            let is_down =
+                matches!(state.active_state.as_str(), "failed" | "inactive") && !state.has_job;
+            if has_restarted || is_down {
+                return Ok(Outcome::failed(state.to_string()));
             }
             if state.is_active() {
                 let settled = settled_at(&state, self.patience.settle);
@@ -236,6 +244,32 @@ impl<'a> UnitProbe<'a> {
             }
         }
     }
+}
+
+/// What systemd said against a request. That it could not be asked is an error.
+fn spoken(result: Result<(), GuestError>) -> Result<Option<String>, GuestError> {
+    const NO_ANSWER: [&str; 3] = [
+        "org.freedesktop.DBus.Error.NoReply",
+        "org.freedesktop.DBus.Error.Disconnected",
+        "org.freedesktop.DBus.Error.Timeout",
+    ];
+    match result {
+        Ok(()) => Ok(None),
+        Err(GuestError::Bus {
+            source: zbus::Error::MethodError(name, message, _),
+            ..
+        }) if !NO_ANSWER.contains(&name.as_str()) => {
+            Ok(Some(message.unwrap_or_else(|| name.to_string())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a unit is neither up nor down yet.
+fn is_on_its_way(state: &UnitState) -> bool {
+    state.has_job
+        || (state.active_state == "activating" && !state.sub_state.starts_with("auto-restart"))
+        || state.active_state == "deactivating"
 }
 
 /// When a unit that is active will have been so for `settle`.

@@ -153,8 +153,13 @@ impl Guest {
         .await;
         // What is in the pipe now; a process that stays may hold it open.
         let mut buffer = vec![0; 16 * 1024];
+        let mut room = 2 * KEPT;
         while let Ok(length @ 1..) = reader.try_read(&mut buffer) {
             kept.push(&buffer[..length]);
+            room = room.saturating_sub(length);
+            if room == 0 {
+                break;
+            }
         }
         if ended.is_err() {
             self.abandon(&unit).await;
@@ -213,7 +218,7 @@ impl Guest {
             .collect();
         let program = command.program().to_owned();
         // A oneshot's start job ends with its process, and by staying it keeps its exit status
-        // until it has been read: one way for every systemd since 208.
+        // until it has been read: one way for every systemd that takes descriptors.
         let mut properties: Vec<Property<'_>> = vec![
             ("Description", format!("postroj: {command}").into()),
             ("Type", "oneshot".into()),

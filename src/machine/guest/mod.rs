@@ -6,13 +6,16 @@
 mod command;
 mod unit;
 
+use std::fs::File;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use zbus::Connection;
 use zbus::connection::Builder;
 
@@ -24,6 +27,12 @@ use super::rootfs::Rootfs;
 
 /// Where the system bus listens; D-Bus specification, "Well-known Message Bus Instances".
 const SYSTEM_BUS: &str = "run/dbus/system_bus_socket";
+
+/// How long the container's systemd may take to answer; D-Bus' own default is 25 s.
+const CALL_PATIENCE: Duration = Duration::from_secs(25);
+
+/// How many signals may wait to be looked at. A queue that is full holds up every answer.
+const QUEUE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// What can go wrong between postroj and a container's systemd.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +92,8 @@ impl Guest {
             Rootfs::open(Path::new(&format!("/proc/{leader}/root"))).map_err(GuestError::NoBus)?;
         let stream = connect_bus(&root).map_err(GuestError::NoBus)?;
         let bus = Builder::unix_stream(stream)
+            .method_timeout(CALL_PATIENCE)
+            .max_queued(QUEUE)
             .build()
             .await
             .map_err(|error| GuestError::NoBus(io::Error::other(error)))?;
@@ -129,18 +140,23 @@ impl Guest {
     /// Copies a file of the host to `directory/name` in the container; gives the path there.
     pub fn copy_in(
         &self,
-        source: &Path,
+        source: &File,
         directory: &str,
         name: &str,
     ) -> Result<String, GuestError> {
         let path = format!("{directory}/{name}");
-        std::fs::File::open(source)
-            .and_then(|mut file| self.root.copy(directory, name, &mut file))
+        self.root
+            .copy(directory, name, source)
             .map_err(|source| GuestError::File {
                 path: path.clone(),
                 source,
             })?;
         Ok(path)
+    }
+
+    /// Makes systemd read its unit files anew.
+    pub async fn reload(&self) -> Result<(), GuestError> {
+        asked("read its unit files", self.manager.reload().await)
     }
 
     /// The bytes that the container can still write.
@@ -157,7 +173,12 @@ fn connect_bus(root: &Rootfs) -> io::Result<UnixStream> {
     if FileType::from_raw_mode(mode) != FileType::Socket {
         return Err(io::Error::other("not a socket"));
     }
-    UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd()))
+    // Not blocking: whoever listens there may never take us.
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", socket.as_raw_fd()))?;
+    rustix::net::connect(&stream, &address)?;
+    Ok(stream.into())
 }
 
 fn asked<T>(action: &str, result: zbus::Result<T>) -> Result<T, GuestError> {

@@ -1,15 +1,19 @@
 //! Units of a container: their state, their changes, and starting them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
 use zbus::names::InterfaceName;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use super::command::job_result;
 use super::{Guest, GuestError, asked};
+use crate::machine::bus::UnitProxy;
 
 const UNIT: InterfaceName<'static> =
     InterfaceName::from_static_str_unchecked("org.freedesktop.systemd1.Unit");
@@ -93,7 +97,33 @@ impl std::fmt::Display for UnitState {
 pub struct Unit<'a> {
     name: String,
     properties: PropertiesProxy<'a>,
-    changes: PropertiesChangedStream,
+    changes: Changes,
+}
+
+/// The changes of a unit, as they come. They are taken off the connection at once, whether somebody
+/// waits for them or not: signals that nobody takes hold up the answers behind them.
+struct Changes {
+    happened: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Changes {
+    fn follow(mut stream: PropertiesChangedStream) -> Self {
+        let happened = Arc::new(Notify::new());
+        let tell = Arc::clone(&happened);
+        let task = tokio::spawn(async move {
+            while stream.next().await.is_some() {
+                tell.notify_one();
+            }
+        });
+        Self { happened, task }
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Unit<'_> {
@@ -121,11 +151,8 @@ impl Unit<'_> {
     }
 
     /// Waits until systemd tells of a change; the state may be the same all the same.
-    pub async fn changed(&mut self) {
-        if self.changes.next().await.is_none() {
-            // The bus has gone, and with it whoever could tell.
-            std::future::pending::<()>().await;
-        }
+    pub async fn changed(&self) {
+        self.changes.happened.notified().await;
     }
 }
 
@@ -139,10 +166,16 @@ impl Guest {
             .path(path);
         let properties = asked(&action, builder.build().await)?;
         let changes = asked(&action, properties.receive_properties_changed().await)?;
+        // systemd forgets a unit that is down as soon as nobody refers to it, and with it how it
+        // ended. systemd before 236 has no such call, and a unit that is not there takes none.
+        let unit = UnitProxy::builder(&self.bus).path(properties.inner().path().to_owned());
+        if let Ok(unit) = unit.build().await {
+            let _ = unit.reference().await;
+        }
         Ok(Unit {
             name: name.to_owned(),
             properties,
-            changes,
+            changes: Changes::follow(changes),
         })
     }
 
@@ -150,7 +183,13 @@ impl Guest {
     pub async fn enable_unit(&self, name: &str) -> Result<(), GuestError> {
         let enabled = self.manager.enable_unit_files(&[name], false, false).await;
         asked(&format!("enable {name}"), enabled)?;
-        asked("read its unit files", self.manager.reload().await)
+        self.reload().await
+    }
+
+    /// Lets systemd forget that a unit has failed.
+    pub async fn reset_failed(&self, name: &str) -> Result<(), GuestError> {
+        let action = format!("forget the failure of {name}");
+        asked(&action, self.manager.reset_failed_unit(name).await)
     }
 
     /// Starts a unit and waits for the job's end, at most `limit` long; gives the job's result,

@@ -1,5 +1,6 @@
 //! A host that systemd runs: containers are its units, registered with machined.
 
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -79,6 +80,18 @@ impl Host for Systemd {
             action: "find the path of the running program",
             source,
         })?;
+        if !program.exists() {
+            return Err(MachineError::Host {
+                action: "start the container's supervisor",
+                source: io::Error::new(
+                    io::ErrorKind::NotFound,
+                    format!(
+                        "{} has been replaced since it was started",
+                        program.display()
+                    ),
+                ),
+            });
+        }
         let program = program.to_string_lossy().into_owned();
         let arguments = vec![program.clone(), SUPERVISE_COMMAND.to_owned()];
         let properties: Vec<Property<'_>> = vec![
