@@ -1,0 +1,93 @@
+# On a fresh Debian machine with Rust and root (or sudo), `make demo` and `make test` install what
+# they need and do everything else themselves.
+
+# What the tests build once and use again: images, trees, a registry's contents, cargo-deny.
+export POSTROJ_TEST_CACHE ?= /var/cache/postroj-tests
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+TOOLS := $(POSTROJ_TEST_CACHE)/tools
+CARGO_DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
+
+BUILD_PACKAGES := gcc libc6-dev
+RUN_PACKAGES := systemd-container mmdebstrap dbus ca-certificates
+TEST_PACKAGES := docker-registry skopeo
+BENCH_PACKAGES := python3 python3-venv
+
+# The tests have to be root; cargo, which builds them, need not be.
+as_root := $(if $(SUDO),--config 'target."cfg(all())".runner = ["sudo", "-E"]')
+
+.PHONY: help build release install demo test lint deny bench packages clean
+
+help:
+	@echo 'make demo     install what is needed, build, and test one real package on Debian 12'
+	@echo 'make test     install what is needed, run the lints and every test'
+	@echo 'make build    build the binary for development (release: for use)'
+	@echo 'make install  put the release binary into $$PREFIX/bin ($(PREFIX))'
+	@echo 'make lint     formatting, clippy, docs, licences of the dependencies'
+	@echo 'make bench    the cycle of a run beside raw systemd-nspawn and the Python postroj'
+
+# $(call need,PACKAGES): installs those that are missing, and asks the mirror only then.
+define need
+@missing=; for package in $(1); do \
+	dpkg-query -W -f='$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
+done; \
+if [ -n "$$missing" ]; then \
+	command -v apt-get >/dev/null || { echo "install what Debian calls:$$missing" >&2; exit 1; }; \
+	echo "installing$$missing"; \
+	$(SUDO) apt-get -qq update && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing </dev/null; \
+fi
+endef
+
+packages:
+	$(call need,$(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES))
+
+build:
+	$(call need,$(BUILD_PACKAGES))
+	$(CARGO) build --locked
+
+release:
+	$(call need,$(BUILD_PACKAGES))
+	$(CARGO) build --locked --release
+
+install: release
+	$(SUDO) install -D -m 0755 target/release/postroj $(DESTDIR)$(PREFIX)/bin/postroj
+
+# An unoptimised build: the verdict is there sooner than an optimised one is built.
+demo: build
+	$(call need,$(RUN_PACKAGES))
+	@url=$$(apt-get download --print-uris webfs 2>/dev/null | sed -n "s/^'\([^']*\)'.*/\1/p"); \
+	if [ -z "$$url" ]; then \
+		$(SUDO) apt-get -qq update; \
+		url=$$(apt-get download --print-uris webfs | sed -n "s/^'\([^']*\)'.*/\1/p"); \
+	fi; \
+	set -x; \
+	$(SUDO) target/debug/postroj pkgprobe --image debian-bookworm --package "$$url" \
+		--check-unit webfs --check-network http://localhost:8000
+
+test: packages lint
+	$(CARGO) test --locked $(as_root)
+
+lint: deny
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
+
+# The advisory database is fetched from a forge: `cargo deny check advisories` where one is reached.
+deny: $(CARGO_DENY)
+	$(CARGO) fetch --locked
+	$(CARGO_DENY) --offline check bans licenses sources
+
+$(TOOLS)/bin/cargo-deny:
+	$(call need,$(BUILD_PACKAGES))
+	$(SUDO) mkdir -p $(TOOLS)
+	$(SUDO) env PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" $(CARGO) install --locked --quiet --root $(TOOLS) cargo-deny
+
+bench:
+	$(call need,$(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
+	$(CARGO) bench --locked --bench cycle $(as_root)
+
+clean:
+	$(CARGO) clean
