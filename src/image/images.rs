@@ -140,6 +140,9 @@ impl Images {
             }
         }
         let guard = self.store.lock_shared().await?;
+        if let Err(error) = self.store.sweep() {
+            tracing::debug!(%error, "cannot sweep");
+        }
         if !options.force
             && let Some(record) = self.current(&target, options).await?
         {
@@ -158,9 +161,6 @@ impl Images {
             && (!options.force || record.created > before)
         {
             return self.ready(record, &target, guard);
-        }
-        if let Err(error) = self.store.sweep() {
-            tracing::debug!(%error, "cannot sweep");
         }
         let (place, acquired) = self.acquire(&target).await?;
         let record = self.complete(&target, &place, acquired).await?;

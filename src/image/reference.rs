@@ -165,12 +165,16 @@ impl OciReference {
         let parsed: distribution::Reference = bare
             .parse()
             .map_err(|error: distribution::ParseError| malformed(error.to_string()))?;
-        Ok(Self {
+        let reference = Self {
             registry: parsed.registry().to_owned(),
             repository: parsed.repository().to_owned(),
             tag: parsed.tag().map(str::to_owned),
             digest,
-        })
+        };
+        // `NAME/case:tag` passes, its first part being taken for a host at first and then not.
+        let full: Result<distribution::Reference, _> = reference.to_string().parse();
+        full.map_err(|error| malformed(error.to_string()))?;
+        Ok(reference)
     }
 
     /// The repository in full, as registries.conf names it: `docker.io/library/debian`.
@@ -292,6 +296,7 @@ mod tests {
             "debian@sha256:../../x",
             "debian@md5:d41d8cd98f00b204e9800998ecf8427e",
             "DEBIAN:bookworm",
+            "DEBIAN/case:bookworm",
             "a b:c",
             "http://",
         ] {
