@@ -1,0 +1,207 @@
+//! The help texts, word for word.
+
+use insta::assert_snapshot;
+
+use crate::support::place::shown;
+
+/// A command's help, but for the options that all of them have.
+fn of(command: &str) -> String {
+    let text = shown(&[command, "-h"]);
+    let (own, global) = text
+        .split_once("\n\nGlobal options:\n")
+        .expect("the global options");
+    assert!(global.ends_with("--- stderr\n--- exit code 0"), "{text}");
+    own.to_owned()
+}
+
+#[test]
+fn of_postroj() {
+    assert_snapshot!(shown(&["--help"]), @r"
+    Boot real Linux distributions with systemd, install a package there, and tell whether its services
+    run and answer
+
+    Usage: postroj [OPTIONS] <COMMAND>
+
+    Commands:
+      list-images  List the images that are known by name
+      pull         Get images into the store, ready to boot
+      pkgprobe     Boot an image, install packages there, and check that their services run and answer
+      machines     List the containers that are up
+      stop         End containers
+      shell        Open a login shell in a container that was kept with --keep
+      doctor       Check whether this host can run containers
+      completions  Print shell completions
+      man          Print the manual page, or write one for each command into a directory
+
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Global options:
+      -v, --verbose...
+              Tell more; twice for debugging
+
+      -q, --quiet
+              Tell results and errors only
+
+          --color <WHEN>
+              When to use colours
+
+              Possible values:
+              - auto:   On a terminal, unless `NO_COLOR` is set
+              - always: In any case
+              - never:  In no case
+              
+              [default: auto]
+
+          --config <FILE>
+              Read this configuration file only
+
+          --state-dir <DIR>
+              Where the images are kept [default: /var/lib/postroj]
+
+          --cache-dir <DIR>
+              Where downloads are kept [default: /var/cache/postroj]
+
+          --registries-conf <FILE>
+              Which registries and mirrors to use [default: /etc/containers/registries.conf and its
+              drop-ins]
+
+    Exit codes: 0 all checks hold; 1 the package is at fault; 2 the command line or a file given to it
+    is wrong; 3 no verdict: the image, the host, the network or the boot failed; 130, 143 interrupted.
+
+    Example:
+      postroj pkgprobe --image debian-bookworm --package ./my_1.0_amd64.deb \
+          --check-unit my --check-network http://localhost:8080
+    --- stderr
+    --- exit code 0
+    ");
+    assert_snapshot!(shown(&["--version"]), @"
+    postroj [version]
+    --- stderr
+    --- exit code 0
+    ");
+}
+
+#[test]
+fn of_commands() {
+    assert_snapshot!(of("pkgprobe"), @"
+    Boot an image, install packages there, and check that their services run and answer
+
+    Usage: postroj pkgprobe [OPTIONS] --image <IMAGE>
+
+    Options:
+          --image <IMAGE>           The image: a name of `postroj list-images`, a registry's NAME:TAG or
+                                    `docker://NAME`, the URL or the path (with a /) of a root-filesystem
+                                    tarball, or a directory
+      -p, --package <PACKAGE>       A package to install: an http(s) URL, a file, or a name that the
+                                    distribution's repositories know; may be repeated
+          --check-unit <UNIT>       A unit that has to be up and stay up; without an ending it is a
+                                    .service; may be repeated
+          --check-network <URL>     An address that has to answer, tcp://HOST:PORT or
+                                    http(s)://HOST:PORT/PATH (status below 400); localhost is the
+                                    container; may be repeated
+          --unit-timeout <TIME>     How long a unit may take to become active [default: 30]
+          --settle <TIME>           How long a unit that was started in this run has to stay up
+                                    [default: 1]
+          --network-timeout <TIME>  How long an address may take to answer [default: 5]
+          --boot-timeout <TIME>     How long the boot may take [default: 60]
+          --install-timeout <TIME>  How long the installation may take [default: 15m]
+          --timeout <TIME>          How long all of it may take [default: no limit]
+          --boot <PROFILE>          How much of the image's system is started [default: trimmed]
+                                    [possible values: trimmed, full]
+          --keep                    Leave the container up, and say how to get in and how to end it
+          --json                    Print the report as JSON
+      -h, --help                    Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("pull"), @"
+    Get images into the store, ready to boot
+
+    Usage: postroj pull [OPTIONS] [IMAGE]...
+
+    Arguments:
+      [IMAGE]...  The images; see `postroj pkgprobe --help` for what they can be
+
+    Options:
+          --all            Pull every image of the catalogue that can work
+          --force          Get it anew, even if the store has it
+          --source <KIND>  Take it from this kind of source only [possible values: oci, tarball,
+                           bootstrap]
+      -h, --help           Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("list-images"), @"
+    List the images that are known by name
+
+    Usage: postroj list-images [OPTIONS]
+
+    Options:
+          --json  Print JSON
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("machines"), @"
+    List the containers that are up
+
+    Usage: postroj machines [OPTIONS]
+
+    Options:
+          --json  Print JSON
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("stop"), @"
+    End containers
+
+    Usage: postroj stop [OPTIONS] [MACHINE]...
+
+    Arguments:
+      [MACHINE]...  Their names, as `postroj machines` lists them
+
+    Options:
+          --all   End every container that was kept
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("shell"), @"
+    Open a login shell in a container that was kept with --keep
+
+    Usage: postroj shell [OPTIONS] <MACHINE>
+
+    Arguments:
+      <MACHINE>  The container's name, as `postroj machines` lists it
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("doctor"), @"
+    Check whether this host can run containers
+
+    Usage: postroj doctor [OPTIONS]
+
+    Options:
+          --json  Print JSON
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("completions"), @"
+    Print shell completions
+
+    Usage: postroj completions [OPTIONS] <SHELL>
+
+    Arguments:
+      <SHELL>  The shell [possible values: bash, elvish, fish, powershell, zsh]
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("man"), @"
+    Print the manual page, or write one for each command into a directory
+
+    Usage: postroj man [OPTIONS] [DIRECTORY]
+
+    Arguments:
+      [DIRECTORY]  The directory, such as /usr/local/share/man/man1
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+    ");
+}

@@ -1,0 +1,16 @@
+//! postroj on real distributions, with a real systemd and real packages.
+//!
+//! These tests need root, and what `make packages` installs. One that lacks something fails and
+//! says what; none is skipped. What is dear to make is kept: see [`support::cache`].
+
+mod cli;
+mod distributions;
+mod help;
+mod machines;
+mod managers;
+mod packages;
+mod self_check;
+mod signals;
+mod snapshots;
+mod support;
+mod verdicts;

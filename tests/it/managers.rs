@@ -1,0 +1,48 @@
+//! dnf, zypper and pacman, which no Debian image has of its own: the tools are the real ones, from
+//! Debian's packages, and so are the repositories and the packages in them. What is made up is the
+//! system around them, a Debian tree that says it is another: see [`tree::foreign`].
+
+use crate::support::{Place, tree};
+
+fn installs(id: &str, file: &str) {
+    let place = Place::direct();
+    let tree = tree::foreign(id);
+    let image = tree.to_str().expect("UTF-8");
+    let store = place.scratch().join("store");
+    let pkgprobe = |arguments: &[&str]| {
+        place
+            .pkgprobe(image, arguments)
+            .env("POSTROJ_STATE_DIR", &store)
+            .run()
+    };
+    // By name, with the dependency from the repository.
+    pkgprobe(&["--package", "greeter", "--check-unit", "greeter"]).exits(0);
+    // From a file.
+    let file = tree.join(file);
+    pkgprobe(&[
+        "--package",
+        file.to_str().expect("UTF-8"),
+        "--check-unit",
+        "greeter",
+    ])
+    .exits(0);
+    // What the manager says of a name that it does not know is in the report.
+    pkgprobe(&["--package", "no-such-package"])
+        .exits(1)
+        .stdout_has("no-such-package");
+}
+
+#[test]
+fn dnf() {
+    installs("fedora", "srv/rpm/noarch/greeter-1.0-1.noarch.rpm");
+}
+
+#[test]
+fn zypper() {
+    installs("opensuse-leap", "srv/rpm/noarch/greeter-1.0-1.noarch.rpm");
+}
+
+#[test]
+fn pacman() {
+    installs("arch", "srv/pacman/greeter-1.0-1-any.pkg.tar.gz");
+}

@@ -1,0 +1,29 @@
+//! What the tests stand on: a cache of what is dear to make, places to run postroj in, and servers,
+//! packages and trees to feed it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`cache`] | what is made once and used by later runs; locks between tests |
+//! | [`process`] | child processes with a deadline and all of their output |
+//! | [`place`] | the two kinds of host, and postroj's command line on them |
+//! | [`nested`] | the host with systemd as PID 1 that the tests boot |
+//! | [`tree`] | Debian root trees |
+//! | [`image`] | postroj's own store, filled once |
+//! | [`deb`] | packages built on the spot |
+//! | [`http`] | a web server with faults |
+//! | [`registry`] | a container registry on loopback |
+//! | [`sweep`] | what a run has left behind |
+
+pub(crate) mod cache;
+pub(crate) mod deb;
+pub(crate) mod http;
+pub(crate) mod image;
+pub(crate) mod nested;
+pub(crate) mod place;
+pub(crate) mod process;
+pub(crate) mod registry;
+pub(crate) mod sweep;
+pub(crate) mod tree;
+
+pub(crate) use deb::Deb;
+pub(crate) use place::Place;
