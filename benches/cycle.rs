@@ -72,7 +72,7 @@ fn main() {
         },
         Candidate {
             name: "the same, until the machine is gone",
-            line: format!("{raw} && systemctl --quiet stop raw-$n"),
+            line: format!("{raw} && systemctl --quiet stop raw-$n").replace("raw-", "gone-"),
             after: "true",
             times: Vec::new(),
         },

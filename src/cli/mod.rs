@@ -164,18 +164,22 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
         .enable_all()
         .build()
         .map_err(|error| CommandError::internal(format!("cannot start: {error}")))?;
-    let settings = || Settings::load(&arguments.global);
     let result = runtime.block_on(async {
+        // A wrong configuration is told by every command that could have used it.
+        let settings = match arguments.command {
+            Command::Completions(command) => return Ok(command.run(output)),
+            Command::Man(command) => return command.run(output),
+            _ => Settings::load(&arguments.global)?,
+        };
         match arguments.command {
-            Command::ListImages(command) => command.run(&settings()?, output),
-            Command::Pull(command) => command.run(&settings()?, output).await,
-            Command::Pkgprobe(command) => command.run(&settings()?, output).await,
+            Command::ListImages(command) => command.run(&settings, output),
+            Command::Pull(command) => command.run(&settings, output).await,
+            Command::Pkgprobe(command) => command.run(&settings, output).await,
             Command::Machines(command) => command.run(output),
             Command::Stop(command) => command.run(output).await,
             Command::Shell(command) => command.run().await,
-            Command::Doctor(command) => command.run(&settings()?, output).await,
-            Command::Completions(command) => Ok(command.run(output)),
-            Command::Man(command) => command.run(output),
+            Command::Doctor(command) => command.run(&settings, output).await,
+            Command::Completions(_) | Command::Man(_) => unreachable!("returned above"),
         }
     });
     // A thread may wait for standard input, and would for ever.

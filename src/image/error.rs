@@ -193,7 +193,7 @@ impl ImageError {
         match self {
             Self::Unknown { name, nearest } => {
                 let near = match nearest.as_slice() {
-                    [] => "see `postroj list-images`".to_owned(),
+                    [] => "`postroj list-images` lists the names.".to_owned(),
                     names => format!("did you mean {}?", names.join(" or ")),
                 };
                 Some(format!(

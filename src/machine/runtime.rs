@@ -151,12 +151,7 @@ impl Runtime {
             let Ok(Some(_held)) = held else {
                 continue;
             };
-            let cgroups = hierarchies.of_machine(name);
-            cgroups.kill();
-            let removed = cgroups
-                .remove(SWEEP_PATIENCE)
-                .and_then(|()| remove_directory(&path));
-            match removed {
+            match clean(&hierarchies, name, &path) {
                 Ok(()) => swept.push(name.to_owned()),
                 // Its name stays taken; nobody else has to wait for it.
                 Err(error) => tracing::warn!(machine = name, %error, "cannot be removed yet"),
@@ -201,12 +196,23 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // The supervisor removes the directory when it ends. If it never began, it is for us.
+        // The supervisor leaves nothing when it ends. If it never began, or was killed, it is for us.
         let exclusive = FlockOperation::NonBlockingLockExclusive;
-        if rustix::fs::flock(&self.lock, exclusive).is_ok() && is_still(&self.lock, &self.path) {
-            let _ = remove_directory(&self.path);
+        if rustix::fs::flock(&self.lock, exclusive).is_ok()
+            && is_still(&self.lock, &self.path)
+            && let Ok(hierarchies) = Hierarchies::load()
+        {
+            let _ = clean(&hierarchies, &self.name, &self.path);
         }
     }
+}
+
+/// Ends what is left of a machine that nobody serves any more, and removes it.
+fn clean(hierarchies: &Hierarchies, name: &str, path: &Path) -> io::Result<()> {
+    let cgroups = hierarchies.of_machine(name);
+    cgroups.kill();
+    cgroups.remove(SWEEP_PATIENCE)?;
+    remove_directory(path)
 }
 
 /// Holds a machine's directory for as long as the result lives.

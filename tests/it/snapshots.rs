@@ -62,7 +62,7 @@ fn errors() {
     assert_snapshot!(shown(&["pull", "nginx"]), @"
     --- stderr
     error: there is no image nginx in the catalogue
-    hint: see `postroj list-images` For an image of a registry write nginx:TAG or docker://nginx.
+    hint: `postroj list-images` lists the names. For an image of a registry write nginx:TAG or docker://nginx.
     --- exit code 2
     ");
     assert_snapshot!(shown(&["pkgprobe", "--image", "/nonexistent.tar"]), @"
