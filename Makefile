@@ -16,7 +16,8 @@ TEST_PACKAGES := docker-registry skopeo
 BENCH_PACKAGES := python3 python3-venv
 
 # The tests have to be root; cargo, which builds them, need not be.
-as_root := $(if $(SUDO),--config 'target."cfg(all())".runner = ["sudo", "-E"]')
+comma := ,
+as_root := $(if $(SUDO),--config 'target."cfg(all())".runner = ["sudo"$(comma) "-E"]')
 
 .PHONY: help build release install demo test lint deny bench packages clean
 
