@@ -146,6 +146,7 @@ pub(crate) fn main() -> i32 {
             return error.exit_code();
         }
     };
+    raise_descriptor_limit();
     let mut output = Output::new(arguments.global.color, arguments.global.quiet);
     // A bug of ours is no verdict. Its message has been printed, and what was up is being ended.
     let ended = catch_unwind(AssertUnwindSafe(|| dispatch(arguments, &output)));
@@ -155,6 +156,20 @@ pub(crate) fn main() -> i32 {
         Err(_) => output.error(&CommandError::internal(
             "postroj itself is at fault: it panicked",
         )),
+    }
+}
+
+/// Every layer of an image that is pulled takes a few descriptors, and an image may have hundreds; the
+/// customary limit is 1024. setrlimit(2): a process may raise it up to the hard limit.
+fn raise_descriptor_limit() {
+    const ENOUGH: u64 = 16 * 1024;
+    let resource = rustix::process::Resource::Nofile;
+    let mut limit = rustix::process::getrlimit(resource);
+    let wanted = limit.maximum.map_or(ENOUGH, |hard| hard.min(ENOUGH));
+    if limit.current.is_some_and(|soft| soft < wanted) {
+        limit.current = Some(wanted);
+        // Where it cannot be raised, a pull that needs more says so.
+        let _ = rustix::process::setrlimit(resource, limit);
     }
 }
 

@@ -53,13 +53,16 @@ impl Running {
         if !rustix::process::geteuid().is_root() {
             return Err(MachineError::NotRoot);
         }
-        let nspawn = Nspawn::find().await?;
-        let host = host::detect().await?;
         let runtime = Runtime::default();
-        runtime
-            .sweep()
-            .map_err(failed("remove what a killed run left"))?;
-        let in_use = host.names_in_use().await?;
+        let prepare = async {
+            let host = host::detect().await?;
+            runtime
+                .sweep()
+                .map_err(failed("remove what a killed run left"))?;
+            let in_use = host.names_in_use().await?;
+            Ok::<_, MachineError>((host, in_use))
+        };
+        let (nspawn, (host, in_use)) = tokio::try_join!(Nspawn::find(), prepare)?;
         let reservation = runtime
             .reserve(&launch.wanted, |name| {
                 in_use.iter().any(|used| used == name)

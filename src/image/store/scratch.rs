@@ -27,8 +27,14 @@ impl Scratch {
                 outcome => outcome.map_err(wrap)?,
             }
             // A sweep between these steps may take it for a leftover: then once more.
-            let Ok(lock) = File::open(&path) else {
-                continue;
+            let lock = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    // Out of descriptors, say: another attempt would only make another directory.
+                    let _ = std::fs::remove_dir(&path);
+                    return Err(wrap(error));
+                }
+                Ok(lock) => lock,
             };
             rustix::fs::flock(&lock, FlockOperation::LockExclusive)
                 .map_err(|error| wrap(error.into()))?;

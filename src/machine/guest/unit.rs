@@ -35,6 +35,8 @@ pub struct UnitState {
     pub has_job: bool,
     /// `enabled`, `disabled`, `static`, …
     pub unit_file_state: String,
+    /// Whether a start was skipped, because a condition of the unit did not hold.
+    pub is_skipped: bool,
     /// Identifies one run of the unit; empty when it has never run. systemd 232 and newer.
     pub invocation_id: Vec<u8>,
     /// When it last became active, in microseconds of `CLOCK_MONOTONIC`; 0 when it never was.
@@ -85,6 +87,9 @@ impl std::fmt::Display for UnitState {
             (2 | 3, _) => write!(formatter, ", signal {}", self.exec_main_status)?,
             (_, "" | "success") => {}
             (_, result) => write!(formatter, ", {result}")?,
+        }
+        if self.is_skipped && self.active_state == "inactive" {
+            write!(formatter, ", a condition of it does not hold")?;
         }
         if self.restarts > 0 {
             write!(formatter, ", restarted {} times", self.restarts)?;
@@ -217,6 +222,8 @@ fn state_from(unit: &Properties, service: &Properties) -> UnitState {
         sub_state: text(unit, "SubState"),
         has_job: has_job(unit),
         unit_file_state: text(unit, "UnitFileState"),
+        is_skipped: number(unit, "ConditionTimestampMonotonic") > 0
+            && matches!(get(unit, "ConditionResult"), Some(Variant::Bool(false))),
         invocation_id: bytes(unit, "InvocationID"),
         active_enter: number(unit, "ActiveEnterTimestampMonotonic"),
         inactive_enter: number(unit, "InactiveEnterTimestampMonotonic"),
