@@ -335,15 +335,17 @@ impl Images {
         target: &Target<'_>,
         layers: &[LayerId],
     ) -> Result<Option<LayerId>, ImageError> {
-        let lowers: Vec<PathBuf> = layers
-            .iter()
-            .rev()
-            .map(|id| self.store.layer_root(id))
-            .collect();
+        let lowers = self.lowers(layers);
         let look = |source| StoreError::io(self.store.root(), source);
         let root = Rootfs::open(&lowers).map_err(look)?;
-        let Readiness::Lacks(lacks) = provision::readiness(&root).map_err(look)? else {
-            return Ok(None);
+        let has_recipe = target
+            .entry
+            .is_some_and(|entry| entry.provision != Provision::default());
+        let lacks = match provision::readiness(&root).map_err(look)? {
+            Readiness::Lacks(lacks) => lacks,
+            // It boots; what it installs packages from may still have to be mended.
+            Readiness::Ready if has_recipe => "what the catalogue adds",
+            Readiness::Ready => return Ok(None),
         };
         let family = match target.entry {
             Some(entry) => Some(entry.family),
@@ -425,17 +427,26 @@ impl Images {
         Ok(Some(id))
     }
 
+    /// The lower directories for overlayfs, topmost first. An image may have a layer twice, which
+    /// overlayfs refuses: what is in the upper one hides all of the lower.
+    fn lowers<'a>(&self, layers: impl IntoIterator<Item = &'a LayerId>) -> Vec<PathBuf> {
+        let mut lowers: Vec<PathBuf> = Vec::new();
+        for id in layers {
+            let root = self.store.layer_root(id);
+            lowers.retain(|lower| *lower != root);
+            lowers.push(root);
+        }
+        lowers.reverse();
+        lowers
+    }
+
     fn ready(
         &self,
         record: ImageRecord,
         target: &Target<'_>,
         guard: Lock,
     ) -> Result<ReadyImage, ImageError> {
-        let mut lowers: Vec<PathBuf> = record
-            .all_layers()
-            .map(|id| self.store.layer_root(id))
-            .collect();
-        lowers.reverse();
+        let lowers = self.lowers(record.all_layers());
         let family = match target.entry {
             Some(entry) => Some(entry.family),
             None => Rootfs::open(&lowers)

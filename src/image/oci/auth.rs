@@ -99,8 +99,18 @@ impl Challenge {
 
 #[derive(Deserialize)]
 struct Token {
-    #[serde(alias = "access_token")]
-    token: String,
+    token: Option<String>,
+    /// The name that OAuth 2.0 has for the same; Docker Hub gives both.
+    access_token: Option<String>,
+}
+
+impl Token {
+    fn text(self) -> Option<String> {
+        let is_there = |text: &String| !text.is_empty();
+        self.token
+            .filter(is_there)
+            .or(self.access_token.filter(is_there))
+    }
 }
 
 /// Gets what the challenge asks for: the value of an Authorization header.
@@ -170,12 +180,11 @@ pub(super) async fn authorize(
         status => return Err(FetchError::from_status(&shown, status)),
     }
     let body = http::small_body(response, &shown, TOKEN_MAX).await?;
-    let token: Token =
-        serde_json::from_slice(&body).map_err(|_| denied("its token server answers nonsense"))?;
-    if !token.token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(denied("its token server answers nonsense"));
+    let token = serde_json::from_slice(&body).ok().and_then(Token::text);
+    match token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        Some(token) => Ok(Some(format!("Bearer {token}"))),
+        None => Err(denied("its token server answers nonsense")),
     }
-    Ok(Some(format!("Bearer {}", token.token)))
 }
 
 /// A registry must not make us ask just anybody.
@@ -210,6 +219,20 @@ fn is_same_site(realm: &Url, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_may_come_by_either_name_or_both() {
+        let text = |json: &str| serde_json::from_str(json).ok().and_then(Token::text);
+        assert_eq!(text(r#"{"token":"a"}"#).as_deref(), Some("a"));
+        assert_eq!(text(r#"{"access_token":"b"}"#).as_deref(), Some("b"));
+        let both = r#"{"token":"a","access_token":"a","expires_in":300}"#;
+        assert_eq!(text(both).as_deref(), Some("a"));
+        assert_eq!(
+            text(r#"{"token":"","access_token":"b"}"#).as_deref(),
+            Some("b")
+        );
+        assert_eq!(text("{}"), None);
+    }
 
     #[test]
     fn challenges_are_read() {
