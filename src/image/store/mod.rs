@@ -39,6 +39,14 @@ const VERSION: &str = "1";
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The directory is somebody else's.
+    #[error("{} is no store of postroj: it holds {stranger}", path.display())]
+    NoStore {
+        /// The directory.
+        path: PathBuf,
+        /// What does not belong there.
+        stranger: String,
+    },
     /// Something in it cannot be read or written.
     #[error("store: {}: {source}", path.display())]
     Io {
@@ -195,6 +203,12 @@ impl Store {
         let store = Self {
             root: root.to_owned(),
         };
+        if let Some(stranger) = stranger(root) {
+            return Err(StoreError::NoStore {
+                path: root.to_owned(),
+                stranger,
+            });
+        }
         for directory in ["", "layers", "images", "tmp", "locks"] {
             let path = root.join(directory);
             std::fs::DirBuilder::new()
@@ -339,6 +353,20 @@ impl Store {
     fn image_path(&self, key: &str) -> PathBuf {
         self.root.join("images").join(format!("{key}.json"))
     }
+}
+
+/// What is in a directory that is no store yet, and would not be in one. To make a store of `/tmp`
+/// would shut everybody out of it.
+fn stranger(root: &Path) -> Option<String> {
+    const OURS: [&str; 6] = ["layers", "images", "tmp", "locks", "version", "lost+found"];
+    if root.join("version").exists() {
+        return None;
+    }
+    std::fs::read_dir(root)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .find(|name| !OURS.contains(&name.as_str()))
 }
 
 #[cfg(test)]
