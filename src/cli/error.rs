@@ -110,3 +110,12 @@ impl From<postroj::image::ImageError> for CommandError {
         made.with_hint(hint)
     }
 }
+
+/// Makes sure that this is root, as all that touches the store or containers has to be.
+pub(crate) fn require_root() -> Result<(), CommandError> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(postroj::machine::MachineError::NotRoot.into())
+    }
+}

@@ -73,32 +73,7 @@ pub(super) fn family(root: &Rootfs) -> io::Result<Option<Family>> {
     if text.is_none() {
         text = root.read("/usr/lib/os-release", 64 << 10)?;
     }
-    Ok(text.as_deref().and_then(family_of))
-}
-
-fn family_of(os_release: &str) -> Option<Family> {
-    let value = |key: &str| {
-        os_release.lines().find_map(|line| {
-            let (name, value) = line.split_once('=')?;
-            (name == key).then(|| value.trim_matches(['"', '\'']))
-        })
-    };
-    let names = [value("ID"), value("ID_LIKE")];
-    names
-        .into_iter()
-        .flatten()
-        .flat_map(str::split_whitespace)
-        .find_map(|name| match name {
-            "debian" | "ubuntu" => Some(Family::Debian),
-            "fedora" | "rhel" | "centos" | "amzn" | "ol" | "rocky" | "almalinux" => {
-                Some(Family::Redhat)
-            }
-            "suse" | "opensuse" | "sles" | "opensuse-leap" | "opensuse-tumbleweed" => {
-                Some(Family::Suse)
-            }
-            "arch" | "archlinux" => Some(Family::Arch),
-            _ => None,
-        })
+    Ok(text.as_deref().and_then(Family::of_os_release))
 }
 
 /// The script that makes a root of the family bootable.
@@ -220,7 +195,7 @@ mod tests {
             ("ID=alpine\n", None),
             ("", None),
         ] {
-            assert_eq!(family_of(text), family, "{text}");
+            assert_eq!(Family::of_os_release(text), family, "{text}");
         }
     }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 pub use fetch::{FetchError, Fetcher};
 pub use package::{Package, PackageError};
 
+use crate::image::Family;
 use crate::machine::{Command, ExitStatus, Guest, GuestError};
 
 /// Where packages from outside are put in a container.
@@ -89,7 +90,7 @@ pub fn detect(guest: &Guest) -> Option<Box<dyn PackageManager>> {
         .read_file("/etc/os-release")
         .or_else(|_| guest.read_file("/usr/lib/os-release"))
         .unwrap_or_default();
-    let family = family(&String::from_utf8_lossy(&text));
+    let family = Family::of_os_release(&String::from_utf8_lossy(&text));
     let mut candidates = all();
     // A Debian with dnf installed is a Debian.
     candidates.sort_by_key(|candidate| Some(candidate.0) != family);
@@ -99,40 +100,16 @@ pub fn detect(guest: &Guest) -> Option<Box<dyn PackageManager>> {
         .map(|(_, _, manager)| manager)
 }
 
-type Candidate = (&'static str, &'static str, Box<dyn PackageManager>);
+type Candidate = (Family, &'static str, Box<dyn PackageManager>);
 
 fn all() -> Vec<Candidate> {
-    let mut candidates: Vec<Candidate> = vec![("debian", apt::PROGRAM, Box::new(apt::Apt))];
+    let mut candidates: Vec<Candidate> = vec![(Family::Debian, apt::PROGRAM, Box::new(apt::Apt))];
     for (name, path) in dnf::PROGRAMS {
-        candidates.push(("redhat", path, Box::new(dnf::Dnf { name, path })));
+        candidates.push((Family::Redhat, path, Box::new(dnf::Dnf { name, path })));
     }
-    candidates.push(("suse", zypper::PROGRAM, Box::new(zypper::Zypper)));
-    candidates.push(("arch", pacman::PROGRAM, Box::new(pacman::Pacman)));
+    candidates.push((Family::Suse, zypper::PROGRAM, Box::new(zypper::Zypper)));
+    candidates.push((Family::Arch, pacman::PROGRAM, Box::new(pacman::Pacman)));
     candidates
-}
-
-/// The family by `ID` and `ID_LIKE`; os-release(5).
-fn family(os_release: &str) -> Option<&'static str> {
-    let ids: Vec<&str> = os_release
-        .lines()
-        .filter_map(|line| {
-            line.strip_prefix("ID=")
-                .or_else(|| line.strip_prefix("ID_LIKE="))
-        })
-        .flat_map(|value| value.trim_matches(['"', '\'']).split_ascii_whitespace())
-        .collect();
-    let is = |names: &[&str]| ids.iter().any(|id| names.contains(id));
-    if is(&["debian", "ubuntu"]) {
-        Some("debian")
-    } else if is(&["fedora", "rhel", "centos", "amzn"]) {
-        Some("redhat")
-    } else if is(&["suse", "opensuse"]) || ids.iter().any(|id| id.starts_with("opensuse")) {
-        Some("suse")
-    } else if is(&["arch", "archarm"]) {
-        Some("arch")
-    } else {
-        None
-    }
 }
 
 /// A package that is ready to be installed.
@@ -304,26 +281,32 @@ fn failure(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::image::Family;
 
     #[test]
     fn the_family_is_read_from_os_release() {
-        assert_eq!(family("ID=debian\n"), Some("debian"));
+        assert_eq!(Family::of_os_release("ID=debian\n"), Some(Family::Debian));
         assert_eq!(
-            family("NAME=x\nID=ubuntu\nID_LIKE=debian\n"),
-            Some("debian")
+            Family::of_os_release("NAME=x\nID=ubuntu\nID_LIKE=debian\n"),
+            Some(Family::Debian)
         );
         assert_eq!(
-            family("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n"),
-            Some("redhat")
+            Family::of_os_release("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n"),
+            Some(Family::Redhat)
         );
-        assert_eq!(family("ID=\"amzn\"\nID_LIKE=\"fedora\"\n"), Some("redhat"));
         assert_eq!(
-            family("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n"),
-            Some("suse")
+            Family::of_os_release("ID=\"amzn\"\nID_LIKE=\"fedora\"\n"),
+            Some(Family::Redhat)
         );
-        assert_eq!(family("ID=\"sles\"\nID_LIKE=\"suse\"\n"), Some("suse"));
-        assert_eq!(family("ID=arch\n"), Some("arch"));
-        assert_eq!(family("ID=alpine\n"), None);
+        assert_eq!(
+            Family::of_os_release("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n"),
+            Some(Family::Suse)
+        );
+        assert_eq!(
+            Family::of_os_release("ID=\"sles\"\nID_LIKE=\"suse\"\n"),
+            Some(Family::Suse)
+        );
+        assert_eq!(Family::of_os_release("ID=arch\n"), Some(Family::Arch));
+        assert_eq!(Family::of_os_release("ID=alpine\n"), None);
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::pkgprobe::Signals;
 use crate::cli::config::Settings;
-use crate::cli::error::{CommandError, Exit};
+use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
 
 /// List the images that are known by name
@@ -153,9 +153,7 @@ impl Pull {
             postroj::image::check(&catalogue, reference)?;
         }
         let progress = output.progress();
-        if !rustix::process::geteuid().is_root() {
-            return Err(postroj::machine::MachineError::NotRoot.into());
-        }
+        require_root()?;
         let mut signals = Signals::listen()?;
         let images = settings.images(&progress)?;
         if self.all {

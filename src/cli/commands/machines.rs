@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postroj::machine::{ExitStatus, Record, Runtime, shell, stop};
 
-use crate::cli::error::{CommandError, Exit};
+use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
 
 /// List the containers that are up
@@ -35,14 +35,6 @@ fn sweep_and_list() -> Result<Vec<Record>, CommandError> {
     let failed = |error| CommandError::internal(format!("cannot read /run/postroj: {error}"));
     runtime.sweep().map_err(failed)?;
     runtime.machines().map_err(failed)
-}
-
-fn require_root() -> Result<(), CommandError> {
-    if rustix::process::geteuid().is_root() {
-        Ok(())
-    } else {
-        Err(postroj::machine::MachineError::NotRoot.into())
-    }
 }
 
 fn table(machines: &[Record]) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postroj::install::{Fetcher, Package};
-use postroj::machine::{MachineError, Profile};
+use postroj::machine::Profile;
 use postroj::pkgprobe::{Cancelled, Context, Plan, run};
 use postroj::probe::{NetworkTarget, Patience, UnitName};
 use postroj::report::{Report, Verdict, render};
@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::config::Settings;
 use crate::cli::duration;
-use crate::cli::error::{CommandError, Exit};
+use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
 
 /// Boot an image, install packages there, and check that their services run and answer
@@ -82,9 +82,7 @@ impl Pkgprobe {
     ) -> Result<Exit, CommandError> {
         let plan = self.plan()?;
         postroj::image::check(&settings.catalogue()?, &plan.image)?;
-        if !rustix::process::geteuid().is_root() {
-            return Err(MachineError::NotRoot.into());
-        }
+        require_root()?;
         // Signals from now on end the run in order.
         let mut signals = Signals::listen()?;
         let progress = output.progress();

@@ -24,6 +24,33 @@ pub enum Family {
     Arch,
 }
 
+impl Family {
+    /// The family that an `os-release` names by `ID`, else by `ID_LIKE`; os-release(5).
+    pub fn of_os_release(os_release: &str) -> Option<Self> {
+        let value = |key: &str| {
+            os_release.lines().find_map(|line| {
+                let (name, value) = line.split_once('=')?;
+                (name == key).then(|| value.trim_matches(['"', '\'']))
+            })
+        };
+        let names = [value("ID"), value("ID_LIKE")];
+        names
+            .into_iter()
+            .flatten()
+            .flat_map(str::split_whitespace)
+            .find_map(|name| match name {
+                "debian" | "ubuntu" => Some(Self::Debian),
+                "fedora" | "rhel" | "centos" | "amzn" | "ol" | "rocky" | "almalinux" => {
+                    Some(Self::Redhat)
+                }
+                "suse" | "opensuse" | "sles" => Some(Self::Suse),
+                "arch" | "archlinux" | "archarm" => Some(Self::Arch),
+                name if name.starts_with("opensuse-") => Some(Self::Suse),
+                _ => None,
+            })
+    }
+}
+
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
