@@ -10,9 +10,12 @@ use super::process::{self, tool};
 use super::{cache, place, registry};
 
 /// The store that tests on this machine share. A change to what makes images, or to the catalogue,
-/// starts a new one.
+/// starts a new one; `POSTROJ_TEST_STORE` names one to go on with all the same, while developing.
 pub(crate) fn store() -> PathBuf {
     static STORE: LazyLock<PathBuf> = LazyLock::new(|| {
+        if let Some(store) = std::env::var_os("POSTROJ_TEST_STORE") {
+            return store.into();
+        }
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut sources = Vec::new();
         for directory in ["src/image", "images"] {
