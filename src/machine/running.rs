@@ -1,18 +1,21 @@
 //! A container from postroj's side: the socket to its supervisor.
 
-use std::io;
+use std::io::{self, Read as _};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::MachineError;
-use super::host::{self, Launched};
+use super::host::{self, Host, Launched};
 use super::nspawn::Nspawn;
-use super::runtime::{Reservation, Runtime};
+use super::runtime::{self, Runtime};
 use super::spec::{DETACH, END_PATIENCE, Payload, Spec, Told, Writable};
 
 /// A container to start.
@@ -32,10 +35,14 @@ pub(super) struct Launch {
 /// A container whose supervisor was started. Dropping it ends the container, and blocks until it
 /// has ended.
 pub(super) struct Running {
-    reservation: Reservation,
+    name: String,
+    /// The machine's directory, which is the supervisor's to make and to remove.
+    directory: PathBuf,
     launched: Box<dyn Launched>,
-    /// `None` once the supervisor is to end the container.
-    socket: Option<(Lines<BufReader<OwnedReadHalf>>, OwnedWriteHalf)>,
+    lines: Lines<BufReader<OwnedReadHalf>>,
+    writer: OwnedWriteHalf,
+    /// The same socket once more, for the time when nothing can be awaited.
+    socket: StdUnixStream,
     kept: bool,
 }
 
@@ -63,20 +70,10 @@ impl Running {
             Ok::<_, MachineError>((host, in_use))
         };
         let (nspawn, (host, in_use)) = tokio::try_join!(Nspawn::find(), prepare)?;
-        let reservation = runtime
-            .reserve(&launch.wanted, |name| {
-                in_use.iter().any(|used| used == name)
-            })
-            .map_err(failed("make the container's directory in /run/postroj"))?;
-        let (ours, theirs) =
-            StdUnixStream::pair().map_err(failed("make a socket for the supervisor"))?;
-        let launched = host
-            .launch(&reservation.name, OwnedFd::from(theirs))
-            .await?;
-        let spec = Spec {
-            machine: reservation.name.clone(),
+        let mut spec = Spec {
+            machine: String::new(),
             image: launch.image,
-            directory: reservation.path.clone(),
+            directory: PathBuf::new(),
             lowers: launch.lowers,
             writable: launch.writable,
             payload: launch.payload,
@@ -85,36 +82,78 @@ impl Running {
             resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
             owner: std::process::id(),
         };
-        let connected = ours
-            .set_nonblocking(true)
-            .and_then(|()| UnixStream::from_std(ours));
-        let (reader, writer) = connected
-            .map_err(failed("talk to the container's supervisor"))?
-            .into_split();
+        for name in runtime::names(&launch.wanted) {
+            let directory = runtime.path(&name);
+            if in_use.contains(&name) || directory.exists() {
+                continue;
+            }
+            spec.machine = name;
+            spec.directory = directory;
+            if let Some(running) = Self::attempt(host.as_ref(), &spec).await? {
+                return Ok(running);
+            }
+        }
+        Err(failed("name the container")(io::Error::other(format!(
+            "no name is free for {}",
+            launch.wanted
+        ))))
+    }
+
+    /// Starts a supervisor, which takes the machine's name; `None` where it is taken already.
+    ///
+    /// Whatever becomes of this process meanwhile, there is nothing of the machine that nobody
+    /// looks after: the supervisor makes all there is of it.
+    async fn attempt(host: &dyn Host, spec: &Spec) -> Result<Option<Self>, MachineError> {
+        let (ours, theirs) =
+            StdUnixStream::pair().map_err(failed("make a socket for the supervisor"))?;
+        let Some(launched) = host.launch(&spec.machine, OwnedFd::from(theirs)).await? else {
+            return Ok(None);
+        };
+        let talk = failed("talk to the container's supervisor");
+        let connected = ours.set_nonblocking(true).and_then(|()| {
+            let socket = ours.try_clone()?;
+            Ok((socket, UnixStream::from_std(ours)?.into_split()))
+        });
+        let (socket, (reader, writer)) = connected.map_err(talk)?;
         let mut running = Self {
-            reservation,
+            name: spec.machine.clone(),
+            directory: spec.directory.clone(),
             launched,
-            socket: Some((BufReader::new(reader).lines(), writer)),
+            lines: BufReader::new(reader).lines(),
+            writer,
+            socket,
             kept: false,
         };
         let line = serde_json::to_string(&spec)
             .map_err(io::Error::from)
             .map_err(failed("describe the container"))?;
         running.tell(&line).await?;
-        Ok(running)
+        match running.next().await? {
+            Told::Taken => {
+                // What is there is somebody else's.
+                running.kept = true;
+                running.gone().await;
+                Ok(None)
+            }
+            Told::Failed(message) => Err(running.failed(message)),
+            Told::Claimed | Told::Ready { .. } | Told::Ended { .. } => Ok(Some(running)),
+        }
     }
 
     /// The machine's name.
     pub(super) fn name(&self) -> &str {
-        &self.reservation.name
+        &self.name
     }
 
     /// Waits until the container is up; gives its init in the host's numbering.
     pub(super) async fn ready(&mut self) -> Result<i32, MachineError> {
-        match self.next().await? {
-            Told::Ready { leader } => Ok(leader),
-            Told::Ended { code, console } => Err(self.early(code, console)),
-            Told::Failed(message) => Err(self.failed(message)),
+        loop {
+            match self.next().await? {
+                Told::Claimed | Told::Taken => {}
+                Told::Ready { leader } => return Ok(leader),
+                Told::Ended { code, console } => return Err(self.early(code, console)),
+                Told::Failed(message) => return Err(self.failed(message)),
+            }
         }
     }
 
@@ -122,7 +161,7 @@ impl Running {
     pub(super) async fn ended(&mut self) -> Result<Ended, MachineError> {
         loop {
             match self.next().await? {
-                Told::Ready { .. } => {}
+                Told::Claimed | Told::Taken | Told::Ready { .. } => {}
                 Told::Ended { code, console } => return Ok(Ended { code, console }),
                 Told::Failed(message) => return Err(self.failed(message)),
             }
@@ -146,9 +185,7 @@ impl Running {
 
     /// Ends the container and waits until nothing is left of it.
     pub(super) async fn end(mut self) -> Result<Ended, MachineError> {
-        if let Some((_, writer)) = &mut self.socket {
-            let _ = writer.shutdown().await;
-        }
+        let _ = self.writer.shutdown().await;
         let ended = self.ended().await;
         self.gone().await;
         ended
@@ -161,20 +198,14 @@ impl Running {
 
     async fn tell(&mut self, line: &str) -> Result<(), MachineError> {
         let line = format!("{line}\n");
-        let Some((_, writer)) = &mut self.socket else {
-            return Err(self.killed());
-        };
-        writer
+        self.writer
             .write_all(line.as_bytes())
             .await
             .map_err(failed("talk to the container's supervisor"))
     }
 
     async fn next(&mut self) -> Result<Told, MachineError> {
-        let Some((lines, _)) = &mut self.socket else {
-            return Err(self.killed());
-        };
-        match lines.next_line().await {
+        match self.lines.next_line().await {
             Ok(Some(line)) => serde_json::from_str(&line)
                 .map_err(io::Error::from)
                 .map_err(failed("understand the container's supervisor")),
@@ -206,10 +237,37 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.socket = None;
-        if !self.kept {
-            // Whoever is cancelled here has nothing better to do than to leave nothing behind.
-            self.reservation.wait_unused(2 * END_PATIENCE);
+        if self.kept {
+            return;
+        }
+        // The supervisor ends the container when it hears no more of us.
+        let _ = self.socket.shutdown(Shutdown::Write);
+        // Whoever is cancelled here has nothing better to do than to leave nothing behind.
+        wait_for_end(&self.socket, 2 * END_PATIENCE);
+        runtime::bury(&self.name, &self.directory);
+    }
+}
+
+/// Blocks until the other end is closed, which is when the supervisor has ended, or `patience` has
+/// run out.
+fn wait_for_end(mut socket: &StdUnixStream, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    let mut rest = [0; 1024];
+    loop {
+        match socket.read(&mut rest) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let timeout = Timespec::try_from(left).ok();
+                let mut polled = [PollFd::new(socket, PollFlags::IN)];
+                if left.is_zero() {
+                    return;
+                }
+                // Whether it is data, the end, or a signal that woke us: the next read tells.
+                let _ = rustix::event::poll(&mut polled, timeout.as_ref());
+            }
+            Err(_) => return,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /run/postroj/                    0700
-//! └── <machine>/                   made by who takes the name
+//! └── <machine>/                   made by the supervisor, which so takes the name
 //!     ├── record.json              what it is; written when it is up
 //!     ├── control                  the supervisor's socket: one line asks it for something
 //!     ├── notify                   systemd-nspawn's NOTIFY_SOCKET
@@ -19,8 +19,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -69,42 +67,9 @@ impl Default for Runtime {
 }
 
 impl Runtime {
-    /// Takes the first free name that begins with `wanted`, by making its directory.
-    pub(super) fn reserve(
-        &self,
-        wanted: &str,
-        taken: impl Fn(&str) -> bool,
-    ) -> io::Result<Reservation> {
-        for number in 1..=9999 {
-            let name = numbered(wanted, number);
-            if taken(&name) {
-                continue;
-            }
-            // The parent goes with the last machine, which may end at this moment.
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.directory)?;
-            let path = self.directory.join(&name);
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => {}
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
-                    ) =>
-                {
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-            let lock = lock(&path, FlockOperation::NonBlockingLockShared)?;
-            // A sweep may have taken the directory for a leftover in between.
-            if let Some(lock) = lock.filter(|lock| is_still(lock, &path)) {
-                return Ok(Reservation { name, path, lock });
-            }
-        }
-        Err(io::Error::other(format!("no name is free for {wanted}")))
+    /// The directory of `machine`, whether it is there or not.
+    pub(super) fn path(&self, machine: &str) -> PathBuf {
+        self.directory.join(machine)
     }
 
     /// The containers that are up, by name.
@@ -168,42 +133,38 @@ impl Runtime {
     }
 }
 
-/// A name that is ours, until this is dropped and nobody else holds it.
-#[derive(Debug)]
-pub(super) struct Reservation {
-    pub(super) name: String,
-    pub(super) path: PathBuf,
-    lock: OwnedFd,
-}
-
-impl Reservation {
-    /// Blocks until nobody else serves the machine any more, or `patience` has run out.
-    pub(super) fn wait_unused(&self, patience: Duration) {
-        let Ok(lock) = self.lock.try_clone() else {
-            return;
-        };
-        let (sender, receiver) = mpsc::channel();
-        // flock(2) knows no deadline. A thread that is left waiting ends with the process.
-        let waiting = thread::Builder::new().spawn(move || {
-            let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
-            let _ = sender.send(());
-        });
-        if waiting.is_ok() {
-            let _ = receiver.recv_timeout(patience);
+/// Takes a machine's name by making its directory; `None` where that is there already. Whoever
+/// claims it removes it: nobody else knows of it yet.
+pub(super) fn claim(path: &Path) -> io::Result<Option<OwnedFd>> {
+    loop {
+        // The parent goes with the last machine, which may end at this moment.
+        if let Some(parent) = path.parent() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)?;
+        }
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let lock = lock(path, FlockOperation::NonBlockingLockShared)?;
+        // A sweep may have taken the directory for a leftover in between: then once more.
+        if let Some(lock) = lock.filter(|lock| is_still(lock, path)) {
+            return Ok(Some(lock));
         }
     }
 }
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        // The supervisor leaves nothing when it ends. If it never began, or was killed, it is for us.
-        let exclusive = FlockOperation::NonBlockingLockExclusive;
-        if rustix::fs::flock(&self.lock, exclusive).is_ok()
-            && is_still(&self.lock, &self.path)
-            && let Ok(hierarchies) = Hierarchies::load()
-        {
-            let _ = clean(&hierarchies, &self.name, &self.path);
-        }
+/// Removes what is left of a machine whose supervisor has ended, which is nothing unless that was
+/// killed.
+pub(super) fn bury(name: &str, path: &Path) {
+    if let Ok(Some(_lock)) = lock(path, FlockOperation::NonBlockingLockExclusive)
+        && let Ok(hierarchies) = Hierarchies::load()
+    {
+        let _ = clean(&hierarchies, name, path);
     }
 }
 
@@ -213,13 +174,6 @@ fn clean(hierarchies: &Hierarchies, name: &str, path: &Path) -> io::Result<()> {
     cgroups.kill();
     cgroups.remove(SWEEP_PATIENCE)?;
     remove_directory(path)
-}
-
-/// Holds a machine's directory for as long as the result lives.
-pub(super) fn hold(path: &Path) -> io::Result<OwnedFd> {
-    lock(path, FlockOperation::NonBlockingLockShared)?
-        .filter(|lock| is_still(lock, path))
-        .ok_or_else(|| io::Error::other(format!("{} was swept away", path.display())))
 }
 
 /// Removes a machine's directory, and the parent after the last one.
@@ -256,7 +210,12 @@ fn is_still(lock: &OwnedFd, path: &Path) -> bool {
     }
 }
 
-/// `postroj-x`, `postroj-x-2`, `postroj-x-3`, …, none longer than a host name may be.
+/// The names that a machine may have: `postroj-x`, `postroj-x-2`, `postroj-x-3`, …, none longer
+/// than a host name may be.
+pub(super) fn names(wanted: &str) -> impl Iterator<Item = String> {
+    (1..=9999).map(move |number| numbered(wanted, number))
+}
+
 fn numbered(wanted: &str, number: u32) -> String {
     let suffix = if number == 1 {
         String::new()
@@ -279,20 +238,6 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_gets_a_number() {
-        let directory = tempfile::tempdir().unwrap();
-        let runtime = runtime(&directory);
-        let first = runtime.reserve("postroj-x", |_| false).unwrap();
-        let second = runtime.reserve("postroj-x", |_| false).unwrap();
-        let fourth = runtime
-            .reserve("postroj-x", |name| name == "postroj-x-3")
-            .unwrap();
-        assert_eq!(first.name, "postroj-x");
-        assert_eq!(second.name, "postroj-x-2");
-        assert_eq!(fourth.name, "postroj-x-4");
-    }
-
-    #[test]
     fn a_long_name_leaves_room_for_its_number() {
         let long = format!("postroj-{}", "a".repeat(80));
         assert_eq!(numbered(&long, 1).len(), 64);
@@ -301,21 +246,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_a_reservation_that_was_given_up() {
+    fn a_name_is_claimed_once() {
         let directory = tempfile::tempdir().unwrap();
-        let runtime = runtime(&directory);
-        drop(runtime.reserve("postroj-x", |_| false).unwrap());
-        assert!(!directory.path().join("postroj").exists());
-    }
-
-    #[test]
-    fn a_directory_that_somebody_holds_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let runtime = runtime(&directory);
-        let reservation = runtime.reserve("postroj-x", |_| false).unwrap();
-        let held = hold(&reservation.path).unwrap();
-        drop(reservation);
-        assert!(directory.path().join("postroj/postroj-x").exists());
+        let path = runtime(&directory).path("postroj-x");
+        let held = claim(&path).unwrap().expect("the name is free");
+        assert!(claim(&path).unwrap().is_none());
+        bury("postroj-x", &path);
+        assert!(path.exists(), "somebody holds it");
         drop(held);
+        bury("postroj-x", &path);
+        assert!(!directory.path().join("postroj").exists());
     }
 }

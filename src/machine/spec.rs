@@ -1,9 +1,10 @@
 //! What postroj and a container's supervisor tell each other.
 //!
 //! They share one stream socket. postroj writes one [`Spec`]; the supervisor answers with
-//! [`Told`]. Each is a line of JSON. When postroj's end closes, whether by intent, by a panic or by
+//! [`Told`], first whether the machine's name was free. Each is a line of JSON. When postroj's end closes, whether by intent, by a panic or by
 //! `kill -9`, the supervisor ends the container, unless it was told [`DETACH`].
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,6 +79,10 @@ pub(super) enum CgroupOwner {
 /// What a supervisor tells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Told {
+    /// The machine's name is the supervisor's, and what there is of the machine from now on.
+    Claimed,
+    /// The machine's name is somebody else's.
+    Taken,
     /// systemd in the container has started what it was to start.
     Ready {
         /// The container's init, in the host's numbering.
@@ -92,6 +97,15 @@ pub(super) enum Told {
         /// The last of what the container wrote to its console.
         console: String,
     },
+}
+
+impl Told {
+    /// As it goes over the socket.
+    pub(super) fn line(&self) -> io::Result<Vec<u8>> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        Ok(line)
+    }
 }
 
 /// How much of the console is kept.

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,14 @@ pub fn supervise() -> io::Result<()> {
     let spec = read_spec(&socket)?;
     // Ctrl-C in the terminal is for postroj, which then ends us. A unit's process leads already.
     let _ = rustix::process::setsid();
-    let result = Supervisor::prepare(&spec);
+    let lock = match runtime::claim(&spec.directory) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return (&socket).write_all(&Told::Taken.line()?),
+        Err(error) => return (&socket).write_all(&Told::Failed(error.to_string()).line()?),
+    };
+    // Whoever is not there any more closes the socket too, which is seen in due course.
+    let _ = (&socket).write_all(&Told::Claimed.line()?);
+    let result = Supervisor::prepare(&spec, lock);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -68,8 +75,7 @@ struct Teller(OwnedWriteHalf);
 
 impl Teller {
     async fn tell(&mut self, told: &Told) {
-        if let Ok(mut line) = serde_json::to_vec(told) {
-            line.push(b'\n');
+        if let Ok(line) = told.line() {
             let _ = self.0.write_all(&line).await;
         }
     }
@@ -93,8 +99,7 @@ enum Reason {
 
 impl<'a> Supervisor<'a> {
     /// Puts together what the container needs; on an error nothing is left of it.
-    fn prepare(spec: &'a Spec) -> io::Result<Self> {
-        let lock = runtime::hold(&spec.directory)?;
+    fn prepare(spec: &'a Spec, lock: OwnedFd) -> io::Result<Self> {
         let undo = Undo(spec);
         sys::unshare_mounts()?;
         let root = root::assemble(spec)?;

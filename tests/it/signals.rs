@@ -9,6 +9,7 @@ use postroj::machine::SUPERVISE_COMMAND;
 
 use crate::support::http::{Answer, Server};
 use crate::support::place::Started;
+use crate::support::process::DEADLINE;
 use crate::support::{Deb, Place, process, tree};
 
 /// How far a run has come when the signal meets it.
@@ -212,6 +213,30 @@ fn killed_on_a_host_with_systemd() {
             Duration::from_millis(500),
             &format!("SIGKILL at {point:?} and a run"),
         );
+    }
+}
+
+/// Between the steps that have a name, there are those in which a container comes about: from the
+/// first sign of it on, at ever later moments.
+#[test]
+fn killed_while_a_container_comes_about_on_a_host_with_systemd() {
+    let place = Place::systemd(&["debian-bookworm"]);
+    warm_up(&place);
+    let before = place.look();
+    for moment in 0..16 {
+        let started = place
+            .pkgprobe("debian-bookworm", ["--check-unit", "systemd-journald"])
+            .start();
+        let since = Instant::now();
+        while !place.runtime().exists() {
+            assert!(since.elapsed() < DEADLINE, "no container comes about");
+        }
+        thread::sleep(Duration::from_millis(moment * moment));
+        started.signal(Signal::KILL);
+        started.running.reap();
+        let left = || place.look().without_store().since(&before);
+        let what = format!("SIGKILL {} ms after the first sign", moment * moment);
+        assert_gone(&left, Duration::from_secs(5), &what);
     }
 }
 

@@ -32,7 +32,7 @@ impl Host for Direct {
         &self,
         _machine: &str,
         lifeline: OwnedFd,
-    ) -> Result<Box<dyn Launched>, MachineError> {
+    ) -> Result<Option<Box<dyn Launched>>, MachineError> {
         // The running program, even if its file has been replaced since.
         let child = Command::new("/proc/self/exe")
             .arg0("postroj")
@@ -46,7 +46,7 @@ impl Host for Direct {
                 action: "start the container's supervisor",
                 source,
             })?;
-        Ok(Box::new(Supervised(child)))
+        Ok(Some(Box::new(Supervised(child))))
     }
 }
 

@@ -23,12 +23,13 @@ pub(super) trait Host: Send + Sync {
     /// The names that no new machine can have.
     async fn names_in_use(&self) -> Result<Vec<String>, MachineError>;
 
-    /// Starts a supervisor for `machine` with `lifeline` as its standard input.
+    /// Starts a supervisor for `machine` with `lifeline` as its standard input; `None` where the
+    /// host has something of that name already.
     async fn launch(
         &self,
         machine: &str,
         lifeline: OwnedFd,
-    ) -> Result<Box<dyn Launched>, MachineError>;
+    ) -> Result<Option<Box<dyn Launched>>, MachineError>;
 }
 
 /// A supervisor that was started.

@@ -17,6 +17,9 @@ use crate::machine::spec::CgroupOwner;
 /// How long systemd may take to forget a unit that has ended.
 const FORGET_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What systemd answers when there is a unit of that name already.
+const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
+
 /// Supervisors are transient services of the host's systemd.
 pub(in crate::machine) struct Systemd {
     bus: Connection,
@@ -68,7 +71,7 @@ impl Host for Systemd {
         &self,
         machine: &str,
         lifeline: OwnedFd,
-    ) -> Result<Box<dyn Launched>, MachineError> {
+    ) -> Result<Option<Box<dyn Launched>>, MachineError> {
         self.manager.subscribe().await.map_err(host_bus)?;
         let removed = self
             .manager
@@ -111,17 +114,18 @@ impl Host for Systemd {
             ("TasksMax", 16384_u64.into()),
             ("CollectMode", "inactive-or-failed".into()),
         ];
-        self.manager
+        let started = self
+            .manager
             .start_transient_unit(&unit, "fail", &properties, &[])
-            .await
-            .map_err(|source| MachineError::Unit {
-                unit: unit.clone(),
-                source,
-            })?;
-        Ok(Box::new(Unit {
-            name: unit,
-            removed,
-        }))
+            .await;
+        match started {
+            Ok(_) => Ok(Some(Box::new(Unit {
+                name: unit,
+                removed,
+            }))),
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == UNIT_EXISTS => Ok(None),
+            Err(source) => Err(MachineError::Unit { unit, source }),
+        }
     }
 }
 

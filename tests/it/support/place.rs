@@ -144,6 +144,14 @@ impl Place {
         }
     }
 
+    /// Where postroj has the containers that are up.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        match &self.kind {
+            Kind::Direct => "/run/postroj".into(),
+            Kind::Systemd(host) => host.root().join("run/postroj"),
+        }
+    }
+
     /// What is there of postroj's now.
     pub(crate) fn look(&self) -> sweep::Findings {
         match &self.kind {
