@@ -17,7 +17,9 @@ use super::oci::{ImageConfig, OciError, RemoteImage, RemoteLayer};
 use super::reference::OciReference;
 use super::registries::Registries;
 use super::rootfs::Rootfs;
-use super::store::{LayerId, LayerRecord, Lock, MadeLayer, Origin, Scratch, Store, StoreError};
+use super::store::{
+    Holds, LayerId, LayerRecord, Lock, MadeLayer, Origin, Scratch, Store, StoreError,
+};
 use super::tarball::{self, TarballError, Watched};
 use crate::progress::{Event, SharedProgress, Step};
 
@@ -59,6 +61,8 @@ pub(super) struct Acquired {
     pub(super) made: Vec<MadeLayer>,
     /// Held until those are.
     pub(super) locks: Vec<Lock>,
+    /// Keeps those that are where they are.
+    pub(super) holds: Holds,
 }
 
 /// What fetching needs besides the place.
@@ -111,18 +115,30 @@ impl Fetcher<'_> {
                 Some(chain)
             })
             .collect();
-        let known = |at: usize| {
+        let names = |at: usize| {
             [
                 LayerId::diff(image.layers[at].diff_id),
                 LayerId::chain(chains[at]),
             ]
-            .into_iter()
-            .find(|id| self.store.has_layer(id))
         };
-        let locks = self.lock_layers(&image.layers, known).await?;
+        let there = |at: usize| names(at).iter().any(|id| self.store.has_layer(id));
+        let locks = self.lock_layers(&image.layers, there).await?;
+        let mut holds = Holds::default();
+        let mut known: Vec<Option<LayerId>> = Vec::new();
+        for at in 0..image.layers.len() {
+            let mut found = None;
+            for id in names(at) {
+                if let Some(hold) = self.store.hold([&id]).await? {
+                    holds.extend(hold);
+                    found = Some(id);
+                    break;
+                }
+            }
+            known.push(found);
+        }
 
         let missing: BTreeSet<usize> = (0..image.layers.len())
-            .filter(|at| known(*at).is_none())
+            .filter(|at| known[*at].is_none())
             // The same layer may be listed twice, such as an empty one.
             .filter(|at| {
                 let same = |layer: &RemoteLayer| layer.diff_id == image.layers[*at].diff_id;
@@ -156,7 +172,7 @@ impl Fetcher<'_> {
                     .iter()
                     .position(|twin| twin.diff_id == layer.diff_id)
                     .map(|twin| layers[twin].clone());
-                match known(at).or(twin) {
+                match known[at].clone().or(twin) {
                     Some(id) => id,
                     None => unreachable!("a layer is known, fetched or a twin of one"),
                 }
@@ -174,6 +190,7 @@ impl Fetcher<'_> {
             layers,
             made,
             locks,
+            holds,
         })
     }
 
@@ -182,10 +199,10 @@ impl Fetcher<'_> {
     async fn lock_layers(
         &self,
         layers: &[RemoteLayer],
-        known: impl Fn(usize) -> Option<LayerId>,
+        there: impl Fn(usize) -> bool,
     ) -> Result<Vec<Lock>, StoreError> {
         let wanted: BTreeSet<Digest> = (0..layers.len())
-            .filter(|at| known(*at).is_none())
+            .filter(|at| !there(*at))
             .map(|at| layers[at].diff_id)
             .collect();
         let mut locks = Vec::new();
@@ -344,6 +361,7 @@ impl Fetcher<'_> {
                 },
             }],
             locks: Vec::new(),
+            holds: Holds::default(),
         })
     }
 
@@ -482,5 +500,6 @@ async fn single(
         layers: vec![id],
         made: vec![made],
         locks: Vec::new(),
+        holds: Holds::default(),
     })
 }

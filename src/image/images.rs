@@ -15,7 +15,9 @@ use super::provision::{self, Readiness};
 use super::reference::Reference;
 use super::registries::Registries;
 use super::rootfs::Rootfs;
-use super::store::{ImageRecord, LayerId, LayerRecord, Lock, MadeLayer, Origin, Store, StoreError};
+use super::store::{
+    Holds, ImageRecord, LayerId, LayerRecord, MadeLayer, Origin, Store, StoreError,
+};
 use super::tarball;
 use crate::machine::{Build, build};
 use crate::progress::{Event, SharedProgress, Step};
@@ -42,8 +44,8 @@ pub struct ReadyImage {
     pub config: ImageConfig,
     /// What the store knows about it.
     pub record: ImageRecord,
-    /// Nothing is removed from the store while somebody has this lock.
-    _guard: Arc<Lock>,
+    /// Its layers are not removed from the store while somebody has this.
+    _holds: Arc<Holds>,
 }
 
 /// The images: the catalogue, the store and what leads from one to the other.
@@ -89,9 +91,10 @@ impl Images {
         &self.store
     }
 
-    /// All images in the store, by name.
+    /// All images in the store, by name, but for those whose record cannot be read.
     pub fn list(&self) -> Result<Vec<ImageRecord>, ImageError> {
-        Ok(self.store.images()?)
+        let images = self.store.contents()?.images;
+        Ok(images.into_iter().map(|image| image.record).collect())
     }
 
     /// What the store knows about the image, if it is there.
@@ -103,9 +106,8 @@ impl Images {
     /// The image as it is in the store, if it is there.
     pub async fn find(&self, image: &Reference) -> Result<Option<ReadyImage>, ImageError> {
         let target = self.target(image)?;
-        let guard = self.store.lock_shared().await?;
         match self.store.image(&target.key)? {
-            Some(record) => Ok(Some(self.ready(record, &target, guard)?)),
+            Some(record) => self.ready(record, &target).await,
             None => Ok(None),
         }
     }
@@ -139,14 +141,14 @@ impl Images {
                 });
             }
         }
-        let guard = self.store.lock_shared().await?;
-        if let Err(error) = self.store.sweep() {
+        if let Err(error) = self.store.sweep().await {
             tracing::debug!(%error, "cannot sweep");
         }
         if !options.force
             && let Some(record) = self.current(&target, options).await?
+            && let Some(image) = self.ready(record, &target).await?
         {
-            return self.ready(record, &target, guard);
+            return Ok(image);
         }
         let name = target.name.clone();
         let waiting = || {
@@ -159,13 +161,14 @@ impl Images {
         // Whoever had the lock may have done our work.
         if let Some(record) = self.current(&target, options).await?
             && (!options.force || record.created > before)
+            && let Some(image) = self.ready(record, &target).await?
         {
-            return self.ready(record, &target, guard);
+            return Ok(image);
         }
         let (place, acquired) = self.acquire(&target).await?;
-        let record = self.complete(&target, &place, acquired).await?;
+        let (record, holds) = self.complete(&target, &place, acquired).await?;
         self.store.put_image(&target.key, &record)?;
-        self.ready(record, &target, guard)
+        self.held(record, &target, holds)
     }
 
     /// Tells what a reference stands for.
@@ -298,7 +301,7 @@ impl Images {
         target: &Target<'_>,
         place: &Place,
         acquired: Acquired,
-    ) -> Result<ImageRecord, ImageError> {
+    ) -> Result<(ImageRecord, Holds), ImageError> {
         let Acquired {
             digest,
             config,
@@ -306,15 +309,16 @@ impl Images {
             layers,
             made,
             locks,
+            mut holds,
         } = acquired;
-        self.store.publish(made)?;
+        holds.extend(self.store.publish(made).await?);
         drop(locks);
-        let provision = self.provision(target, &layers).await?;
+        let provision = self.provision(target, &layers, &mut holds).await?;
         let mut bytes = 0;
         for id in layers.iter().chain(&provision) {
             bytes += self.store.layer_record(id)?.bytes;
         }
-        Ok(ImageRecord {
+        let record = ImageRecord {
             name: target.name.clone(),
             machine_name: target.machine_name.clone(),
             origin: place.origin(),
@@ -326,7 +330,8 @@ impl Images {
             config,
             created: now(),
             bytes,
-        })
+        };
+        Ok((record, holds))
     }
 
     /// Makes the layer that makes the image bootable, if it needs one that is not there yet.
@@ -334,6 +339,7 @@ impl Images {
         &self,
         target: &Target<'_>,
         layers: &[LayerId],
+        holds: &mut Holds,
     ) -> Result<Option<LayerId>, ImageError> {
         let lowers = self.lowers(layers);
         let look = |source| StoreError::io(self.store.root(), source);
@@ -372,7 +378,8 @@ impl Images {
             .store
             .lock_exclusive(&format!("layer-{id}"), waiting)
             .await?;
-        if self.store.has_layer(&id) {
+        if let Some(hold) = self.store.hold([&id]).await? {
+            holds.extend(hold);
             return Ok(Some(id));
         }
         let step = Step::start(
@@ -418,11 +425,12 @@ impl Images {
             entries,
             bytes,
         };
-        self.store.publish(vec![MadeLayer {
+        let layer = MadeLayer {
             id: id.clone(),
             scratch,
             record,
-        }])?;
+        };
+        holds.extend(self.store.publish(vec![layer]).await?);
         step.finish();
         Ok(Some(id))
     }
@@ -440,11 +448,23 @@ impl Images {
         lowers
     }
 
-    fn ready(
+    /// The image, held in the store; `None` if a layer of it has gone meanwhile.
+    async fn ready(
         &self,
         record: ImageRecord,
         target: &Target<'_>,
-        guard: Lock,
+    ) -> Result<Option<ReadyImage>, ImageError> {
+        match self.store.hold(record.all_layers()).await? {
+            Some(holds) => self.held(record, target, holds).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn held(
+        &self,
+        record: ImageRecord,
+        target: &Target<'_>,
+        holds: Holds,
     ) -> Result<ReadyImage, ImageError> {
         let lowers = self.lowers(record.all_layers());
         let family = match target.entry {
@@ -459,7 +479,7 @@ impl Images {
             family,
             config: record.config.clone(),
             record,
-            _guard: Arc::new(guard),
+            _holds: Arc::new(holds),
         })
     }
 }

@@ -56,6 +56,9 @@ pub struct Record {
     pub owner: u32,
     /// Whether it stays up when postroj has ended.
     pub kept: bool,
+    /// The directories that its root is made of, topmost first.
+    #[serde(default)]
+    pub layers: Vec<PathBuf>,
 }
 
 impl Default for Runtime {
@@ -101,6 +104,16 @@ impl Runtime {
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .map(|entry| entry.path())
             .collect())
+    }
+
+    /// The names of the machines that killed runs have left, which [`Self::sweep`] would remove.
+    pub fn leftovers(&self) -> io::Result<Vec<String>> {
+        let directories = self.directories()?.into_iter().filter(|path| {
+            let held = lock(path, FlockOperation::NonBlockingLockExclusive);
+            matches!(held, Ok(Some(_)))
+        });
+        let names = directories.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        Ok(names.collect())
     }
 
     /// Removes what killed runs have left: their processes, cgroups and directories. Gives the
@@ -155,6 +168,21 @@ pub(super) fn claim(path: &Path) -> io::Result<Option<OwnedFd>> {
         if let Some(lock) = lock.filter(|lock| is_still(lock, path)) {
             return Ok(Some(lock));
         }
+    }
+}
+
+/// Holds a layer for as long as the result is open: nobody removes it from its store then.
+pub(super) fn hold(layer: &Path) -> io::Result<OwnedFd> {
+    match lock(layer, FlockOperation::NonBlockingLockShared) {
+        Ok(Some(lock)) if is_still(&lock, layer) => Ok(lock),
+        Ok(_) => Err(io::Error::other(format!(
+            "{} is being removed",
+            layer.display()
+        ))),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", layer.display()),
+        )),
     }
 }
 

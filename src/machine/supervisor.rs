@@ -86,6 +86,8 @@ struct Supervisor<'a> {
     spec: &'a Spec,
     /// Says for as long as it is open that the machine's directory is in use.
     _lock: OwnedFd,
+    /// Say the same of the layers that the root is made of.
+    _layers: Vec<OwnedFd>,
     root: Assembled,
     cgroups: Option<Cgroups>,
     joined: Vec<OwnedFd>,
@@ -101,6 +103,8 @@ impl<'a> Supervisor<'a> {
     /// Puts together what the container needs; on an error nothing is left of it.
     fn prepare(spec: &'a Spec, lock: OwnedFd) -> io::Result<Self> {
         let undo = Undo(spec);
+        let layers = spec.lowers.iter().map(|layer| runtime::hold(layer));
+        let layers = layers.collect::<io::Result<_>>()?;
         sys::unshare_mounts()?;
         let root = root::assemble(spec)?;
         let hierarchies = Hierarchies::load()?;
@@ -116,6 +120,7 @@ impl<'a> Supervisor<'a> {
         Ok(Self {
             spec,
             _lock: lock,
+            _layers: layers,
             root,
             cgroups,
             joined,
@@ -266,6 +271,7 @@ impl<'a> Supervisor<'a> {
                 .as_secs(),
             owner: self.spec.owner,
             kept,
+            layers: self.spec.lowers.clone(),
         };
         let path = self.spec.directory.join("record.json");
         let partial = path.with_extension("new");

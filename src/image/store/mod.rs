@@ -10,16 +10,23 @@
 //!   layers/derived-<sha256>/…         a layer made here, by the digest of what it was made from
 //!   images/<slug>-<12 hex>.json       an image: its source, its layers, its config
 //!   tmp/<random>/                     work in progress, locked by who does it
-//!   locks/store                       shared while anything is used, exclusive to remove
 //!   locks/image-…, locks/layer-…      exclusive while that is made
 //! ```
 //!
 //! What is in `layers` and `images` is whole: it is made below `tmp`, written to the disk by one
-//! `syncfs`, then renamed. What is in `tmp` and not locked is left from a run that was killed.
+//! `syncfs`, then renamed. What is to go is renamed back below `tmp` first. What is in `tmp` and
+//! not locked is left from a run that was killed.
+//!
+//! A layer goes when no image has it and nobody uses it (`lock` says how that is told), in this
+//! order: its root is locked, then the records of the images are read. A pull does the reverse: it
+//! locks what it needs, then writes its record, then lets go.
 
+mod collect;
 mod lock;
+mod reclaim;
 mod record;
 mod scratch;
+mod usage;
 
 use std::fmt;
 use std::io;
@@ -28,11 +35,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use lock::Lock;
-pub use record::{ImageRecord, Origin};
+pub use collect::{Garbage, GarbageLayer, Removal, User};
+pub(super) use lock::{Holds, Lock};
+pub use record::{Contents, ImageRecord, Origin, Stored};
+pub use scratch::Leftover;
 pub(super) use scratch::Scratch;
+pub use usage::{Usage, usage};
 
 use super::digest::Digest;
+use super::layer::blocking;
+use reclaim::Mission;
 
 const VERSION: &str = "1";
 
@@ -62,6 +74,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What the file `version` says.
         found: String,
+    },
+    /// A container runs on the image.
+    #[error("{image} is in use by {}", machines.join(", "))]
+    InUse {
+        /// The image.
+        image: String,
+        /// The containers.
+        machines: Vec<String>,
     },
     /// A record is not what it has to be.
     #[error("store: {}: {source}", path.display())]
@@ -209,6 +229,21 @@ impl Store {
                 stranger,
             });
         }
+        let version = root.join("version");
+        let found = match std::fs::read_to_string(&version) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(StoreError::io(version, source)),
+        };
+        // Before anything is touched that another version may have its own mind about.
+        if let Some(text) = &found
+            && text.trim() != VERSION
+        {
+            return Err(StoreError::Version {
+                path: root.to_owned(),
+                found: text.trim().chars().take(20).collect(),
+            });
+        }
         for directory in ["", "layers", "images", "tmp", "locks"] {
             let path = root.join(directory);
             std::fs::DirBuilder::new()
@@ -220,19 +255,8 @@ impl Store {
         // One that was there before us may have been made with another mode.
         let private = rustix::fs::Mode::from_raw_mode(0o700);
         rustix::fs::chmod(root, private).map_err(|source| StoreError::io(root, source))?;
-        let version = root.join("version");
-        match std::fs::read_to_string(&version) {
-            Ok(text) if text.trim() == VERSION => {}
-            Ok(text) => {
-                return Err(StoreError::Version {
-                    path: root.to_owned(),
-                    found: text.trim().chars().take(20).collect(),
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                record::replace(&version, format!("{VERSION}\n").as_bytes())?;
-            }
-            Err(source) => return Err(StoreError::io(version, source)),
+        if found.is_none() {
+            record::replace(&store.tmp(), &version, format!("{VERSION}\n").as_bytes())?;
         }
         Ok(store)
     }
@@ -263,22 +287,54 @@ impl Store {
         serde_json::from_slice(&text).map_err(|source| StoreError::Record { path, source })
     }
 
+    /// The layers that are there, by name.
+    pub fn layers(&self) -> Result<Vec<LayerId>, StoreError> {
+        let directory = self.root.join("layers");
+        let wrap = |source| StoreError::io(&directory, source);
+        let mut layers = Vec::new();
+        for entry in std::fs::read_dir(&directory).map_err(wrap)? {
+            let name = entry.map_err(wrap)?.file_name();
+            let name = name.to_string_lossy().into_owned();
+            layers.extend(LayerId::try_from(name).ok());
+        }
+        layers.sort();
+        Ok(layers)
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
     /// A directory for work in progress, which is removed with the value.
     pub(super) fn scratch(&self) -> Result<Scratch, StoreError> {
-        Scratch::create(&self.root.join("tmp"))
+        Scratch::create(&self.tmp())
     }
 
-    /// Removes what killed runs have left; returns how many leftovers there were.
-    pub fn sweep(&self) -> Result<usize, StoreError> {
-        scratch::sweep(&self.root.join("tmp"))
+    /// Removes what killed runs have left, and tells what it was.
+    pub async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
+        let tmp = self.tmp();
+        blocking(move |cancel| {
+            let cancelled = || cancel.load(std::sync::atomic::Ordering::Relaxed);
+            scratch::sweep(&tmp, Mission::Remove, &cancelled)
+        })
+        .await
+        .map_err(|source| StoreError::io(self.tmp(), source))?
     }
 
-    /// Puts layers where they are found, after one write to the disk for all of them.
-    pub(super) fn publish(&self, mut layers: Vec<MadeLayer>) -> Result<(), StoreError> {
-        // The same tarball under another name, say: there is nothing to write for those.
-        layers.retain(|layer| !self.has_layer(&layer.id));
+    /// Puts layers where they are found, after one write to the disk for all of them, and holds
+    /// them there.
+    pub(super) async fn publish(&self, made: Vec<MadeLayer>) -> Result<Holds, StoreError> {
+        let mut holds = Holds::default();
+        let mut layers = Vec::new();
+        for layer in made {
+            // The same tarball under another name, say: there is nothing to write for those.
+            match self.hold([&layer.id]).await? {
+                Some(hold) => holds.extend(hold),
+                None => layers.push(layer),
+            }
+        }
         let Some(first) = layers.first() else {
-            return Ok(());
+            return Ok(holds);
         };
         for layer in &layers {
             let path = layer.scratch.path().join("layer.json");
@@ -290,19 +346,23 @@ impl Store {
         std::fs::File::open(path)
             .and_then(|file| Ok(rustix::fs::syncfs(&file)?))
             .map_err(|source| StoreError::io(path, source))?;
-        for layer in layers {
+        for mut layer in layers {
+            let hold = Holds::of_made(&layer.root())?;
             let target = self.layer(&layer.id);
-            layer.scratch.publish(&target)?;
+            loop {
+                if layer.scratch.publish(&target)? {
+                    holds.push(hold);
+                    break;
+                }
+                // Another run was faster, unless that layer has been removed again by now.
+                if let Some(theirs) = self.hold([&layer.id]).await? {
+                    holds.extend(theirs);
+                    break;
+                }
+            }
         }
-        let directory = self.root.join("layers");
-        std::fs::File::open(&directory)
-            .and_then(|file| file.sync_all())
-            .map_err(|source| StoreError::io(directory, source))
-    }
-
-    /// Takes the lock that keeps everything in the store where it is.
-    pub(super) async fn lock_shared(&self) -> Result<Lock, StoreError> {
-        Lock::shared(self.lock_path("store")).await
+        record::sync_directory(&self.root.join("layers"))?;
+        Ok(holds)
     }
 
     /// Takes the lock on the making of `name`; `waiting` is called if another run has it.
@@ -318,9 +378,16 @@ impl Store {
         self.root.join("locks").join(name)
     }
 
-    /// The record with this key, if there is one and all its layers are there.
+    /// The record with this key, if there is one and all its layers are there. One that cannot be
+    /// understood counts as none: the image is to be had anew.
     pub(super) fn image(&self, key: &str) -> Result<Option<ImageRecord>, StoreError> {
-        let found = record::load(&self.image_path(key))?;
+        let found = match record::load(&self.image_path(key)) {
+            Err(error @ StoreError::Record { .. }) => {
+                tracing::warn!(%error, "passed over");
+                None
+            }
+            found => found?,
+        };
         Ok(found.filter(|record| record.all_layers().all(|id| self.has_layer(id))))
     }
 
@@ -329,25 +396,12 @@ impl Store {
         let path = self.image_path(key);
         let text =
             serde_json::to_vec_pretty(record).map_err(|error| StoreError::io(&path, error))?;
-        record::replace(&path, &text)
+        record::replace(&self.tmp(), &path, &text)
     }
 
-    /// All records, by name.
-    pub fn images(&self) -> Result<Vec<ImageRecord>, StoreError> {
-        let directory = self.root.join("images");
-        let wrap = |source| StoreError::io(&directory, source);
-        let mut records = Vec::new();
-        for entry in std::fs::read_dir(&directory).map_err(wrap)? {
-            let path = entry.map_err(wrap)?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
-                records.extend(record::load(&path)?);
-            }
-        }
-        records.sort_by(|one: &ImageRecord, other| one.name.cmp(&other.name));
-        Ok(records)
+    /// All records, by the images' names.
+    pub fn contents(&self) -> Result<Contents, StoreError> {
+        record::contents(&self.root.join("images"))
     }
 
     fn image_path(&self, key: &str) -> PathBuf {
@@ -393,12 +447,14 @@ mod tests {
         Store::open(directory.path()).unwrap();
         Store::open(directory.path()).unwrap();
         std::fs::write(directory.path().join("version"), "2\n").unwrap();
+        std::fs::remove_dir(directory.path().join("tmp")).unwrap();
         let error = Store::open(directory.path()).unwrap_err().to_string();
         assert!(error.contains("has format 2"), "{error}");
+        assert!(!directory.path().join("tmp").exists(), "it was touched");
     }
 
-    #[test]
-    fn a_published_layer_is_found_and_leaves_nothing_behind() {
+    #[tokio::test]
+    async fn a_published_layer_is_found_and_leaves_nothing_behind() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let id = LayerId::diff(Digest::of("x"));
@@ -409,6 +465,7 @@ mod tests {
             entries: 0,
             bytes: 0,
         };
+        let mut holds = Vec::new();
         for _ in 0..2 {
             let scratch = store.scratch().unwrap();
             std::fs::create_dir(scratch.path().join("root")).unwrap();
@@ -417,8 +474,14 @@ mod tests {
                 scratch,
                 record: record.clone(),
             };
-            store.publish(vec![made]).unwrap();
+            holds.push(store.publish(vec![made]).await.unwrap());
         }
+        // Held by either of them, and by nobody when both have let go.
+        for hold in holds {
+            assert!(store.seize(&id).unwrap().is_none());
+            drop(hold);
+        }
+        assert!(store.seize(&id).unwrap().is_some());
         assert!(store.has_layer(&id));
         assert_eq!(store.layer_record(&id).unwrap(), record);
         let left = std::fs::read_dir(directory.path().join("tmp"))
@@ -427,15 +490,15 @@ mod tests {
         assert_eq!(left, 0);
     }
 
-    #[test]
-    fn only_unlocked_work_is_swept() {
+    #[tokio::test]
+    async fn only_unlocked_work_is_swept() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let scratch = store.scratch().unwrap();
         std::fs::create_dir_all(directory.path().join("tmp/left/over")).unwrap();
-        assert_eq!(store.sweep().unwrap(), 1);
+        assert_eq!(store.sweep().await.unwrap().len(), 1);
         assert!(scratch.path().is_dir());
         drop(scratch);
-        assert_eq!(store.sweep().unwrap(), 0);
+        assert_eq!(store.sweep().await.unwrap(), []);
     }
 }

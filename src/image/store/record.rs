@@ -1,12 +1,13 @@
 //! Records of images.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LayerId, StoreError};
+use super::{LayerId, Scratch, StoreError};
 use crate::image::digest::Digest;
 use crate::image::oci::ImageConfig;
 
@@ -60,6 +61,61 @@ impl ImageRecord {
     }
 }
 
+/// An image in the store, with what its record is found by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The name of the record, without its ending.
+    pub key: String,
+    /// The record.
+    pub record: ImageRecord,
+}
+
+/// All the images in a store.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// The images, by name.
+    pub images: Vec<Stored>,
+    /// The records that cannot be read, and why.
+    pub unreadable: Vec<StoreError>,
+}
+
+impl Contents {
+    /// The layers that images have.
+    pub fn layers(&self) -> BTreeSet<&LayerId> {
+        self.images
+            .iter()
+            .flat_map(|image| image.record.all_layers())
+            .collect()
+    }
+}
+
+pub(super) fn contents(directory: &Path) -> Result<Contents, StoreError> {
+    let wrap = |source| StoreError::io(directory, source);
+    let mut contents = Contents::default();
+    for entry in std::fs::read_dir(directory).map_err(wrap)? {
+        let path = entry.map_err(wrap)?.path();
+        let Some(key) = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_suffix(".json"))
+        else {
+            continue;
+        };
+        match load(&path) {
+            Ok(Some(record)) => contents.images.push(Stored {
+                key: key.to_owned(),
+                record,
+            }),
+            // Removed just now.
+            Ok(None) => {}
+            Err(error) => contents.unreadable.push(error),
+        }
+    }
+    contents
+        .images
+        .sort_by(|one, other| (&one.record.name, &one.key).cmp(&(&other.record.name, &other.key)));
+    Ok(contents)
+}
+
 pub(super) fn load(path: &Path) -> Result<Option<ImageRecord>, StoreError> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
@@ -74,20 +130,22 @@ pub(super) fn load(path: &Path) -> Result<Option<ImageRecord>, StoreError> {
         })
 }
 
-/// Writes a file whole or not at all, and to the disk.
-pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = Path::new(&name);
-    let outcome = write(new, content).and_then(|()| std::fs::rename(new, path));
-    if outcome.is_err() {
-        let _ = std::fs::remove_file(new);
-    }
-    outcome.map_err(|source| StoreError::io(path, source))?;
-    let parent = path.parent().unwrap_or(path);
-    File::open(parent)
+/// Writes a file whole or not at all, and to the disk; it is made below `tmp`, where a killed run
+/// may leave it.
+pub(super) fn replace(tmp: &Path, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let scratch = Scratch::create(tmp)?;
+    let new = scratch.path().join("new");
+    write(&new, content)
+        .and_then(|()| std::fs::rename(&new, path))
+        .map_err(|source| StoreError::io(path, source))?;
+    sync_directory(path.parent().unwrap_or(path))
+}
+
+/// Has the names in a directory written to the disk.
+pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
         .and_then(|directory| directory.sync_all())
-        .map_err(|source| StoreError::io(parent, source))
+        .map_err(|source| StoreError::io(path, source))
 }
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {

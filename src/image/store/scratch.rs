@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::StoreError;
+use super::reclaim::{Mission, reclaim};
 
 /// A directory below `tmp` that is removed with the value, and swept by others if that is missed.
 #[derive(Debug)]
@@ -55,12 +56,17 @@ impl Scratch {
         &self.path
     }
 
-    /// Renames it to where it is found; if there is one already, that one stays.
-    pub(super) fn publish(mut self, target: &Path) -> Result<(), StoreError> {
+    /// Leaves it to the next sweep.
+    pub(super) fn leave(mut self) {
+        self.lock = None;
+    }
+
+    /// Renames it to where it is found; false if there is one already, which then stays.
+    pub(super) fn publish(&mut self, target: &Path) -> Result<bool, StoreError> {
         match std::fs::rename(&self.path, target) {
             Ok(()) => {
                 self.lock = None;
-                Ok(())
+                Ok(true)
             }
             Err(error)
                 if matches!(
@@ -68,7 +74,7 @@ impl Scratch {
                     io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
                 ) =>
             {
-                Ok(())
+                Ok(false)
             }
             Err(source) => Err(StoreError::io(target, source)),
         }
@@ -86,9 +92,23 @@ impl Drop for Scratch {
     }
 }
 
-pub(super) fn sweep(parent: &Path) -> Result<usize, StoreError> {
+/// What a killed run has left below `tmp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where it is, or was.
+    pub path: PathBuf,
+    /// How many bytes it takes on the disk.
+    pub bytes: u64,
+}
+
+/// Measures or removes what killed runs have left. What cannot be removed is left to the next.
+pub(super) fn sweep(
+    parent: &Path,
+    mission: Mission,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Leftover>, StoreError> {
     let wrap = |source| StoreError::io(parent, source);
-    let mut swept = 0;
+    let mut swept = Vec::new();
     for entry in std::fs::read_dir(parent).map_err(wrap)? {
         let path = entry.map_err(wrap)?.path();
         let Ok(lock) = File::open(&path) else {
@@ -97,16 +117,13 @@ pub(super) fn sweep(parent: &Path) -> Result<usize, StoreError> {
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }
-        let removed = if path.is_dir() {
-            std::fs::remove_dir_all(&path)
-        } else {
-            std::fs::remove_file(&path)
-        };
-        match removed {
-            Ok(()) => swept += 1,
+        match reclaim(&path, mission, cancelled) {
+            Ok(bytes) => swept.push(Leftover { path, bytes }),
+            Err(_) if cancelled() => break,
             Err(error) => tracing::debug!(path = %path.display(), %error, "cannot sweep"),
         }
     }
+    swept.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(swept)
 }
 
