@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use commands::{generate, images, machines, pkgprobe};
+use commands::{generate, images, machines, pkgprobe, store};
 use config::Settings;
 use error::{CommandError, Exit};
 use output::Output;
@@ -119,6 +119,10 @@ pub(crate) enum Color {
 enum Command {
     ListImages(images::ListImages),
     Pull(images::Pull),
+    Images(store::Images),
+    Inspect(store::Inspect),
+    Rmi(store::Rmi),
+    Gc(store::Gc),
     Pkgprobe(pkgprobe::Pkgprobe),
     Machines(machines::Machines),
     Stop(machines::Stop),
@@ -189,6 +193,10 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
         match arguments.command {
             Command::ListImages(command) => command.run(&settings, output),
             Command::Pull(command) => command.run(&settings, output).await,
+            Command::Images(command) => command.run(&settings, output),
+            Command::Inspect(command) => command.run(&settings, output),
+            Command::Rmi(command) => command.run(&settings, output).await,
+            Command::Gc(command) => command.run(&settings, output).await,
             Command::Pkgprobe(command) => command.run(&settings, output).await,
             Command::Machines(command) => command.run(output),
             Command::Stop(command) => command.run(output).await,

@@ -32,6 +32,18 @@ pub enum ImageError {
         /// Why not.
         reason: String,
     },
+    /// The store does not have it.
+    #[error("there is no image {name} in the store")]
+    NotStored {
+        /// What was asked for.
+        name: String,
+    },
+    /// It cannot be told which containers are up.
+    #[error("cannot tell which containers are up: {source}")]
+    Machines {
+        /// Why not.
+        source: std::io::Error,
+    },
     /// There is no source of the kind that was asked for.
     #[error("{name} has no source of the kind {kind}")]
     NoSuchSource {
@@ -170,6 +182,7 @@ impl ImageError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Unknown { .. }
+            | Self::NotStored { .. }
             | Self::Unsupported { .. }
             | Self::NoSuchSource { .. }
             | Self::Reference(_)
@@ -199,6 +212,10 @@ impl ImageError {
                 Some(format!(
                     "{near} For an image of a registry write {name}:TAG or docker://{name}."
                 ))
+            }
+            Self::NotStored { .. } => Some("`postroj images` lists those that are".to_owned()),
+            Self::Store(StoreError::InUse { machines, .. }) => {
+                Some(format!("end it first: postroj stop {}", machines.join(" ")))
             }
             Self::Source { source, .. } if source.is_full() => Some(FULL.to_owned()),
             Self::Store(error) if error.is_full() => Some(FULL.to_owned()),

@@ -171,6 +171,11 @@ impl Images {
         self.held(record, &target, holds)
     }
 
+    /// What the record of an image is found by.
+    pub(super) fn key(&self, image: &Reference) -> Result<String, ImageError> {
+        Ok(self.target(image)?.key)
+    }
+
     /// Tells what a reference stands for.
     fn target(&self, image: &Reference) -> Result<Target<'_>, ImageError> {
         let (name, machine_name, places, entry) = match image {

@@ -25,6 +25,10 @@ fn of_postroj() {
     Commands:
       list-images  List the images that are known by name
       pull         Get images into the store, ready to boot
+      images       List the images in the store, and what they take
+      inspect      Print all that is known of images in the store, as JSON
+      rmi          Remove images from the store
+      gc           Remove what nobody needs: layers without an image, and what killed runs have left
       pkgprobe     Boot an image, install packages there, and check that their services run and answer
       machines     List the containers that are up
       stop         End containers
@@ -131,6 +135,47 @@ fn of_commands() {
           --source <KIND>  Take it from this kind of source only [possible values: oci, tarball,
                            bootstrap]
       -h, --help           Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("images"), @"
+    List the images in the store, and what they take
+
+    Usage: postroj images [OPTIONS]
+
+    Options:
+          --json  Print JSON: sizes in bytes, times in seconds since 1970
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("inspect"), @"
+    Print all that is known of images in the store, as JSON
+
+    Usage: postroj inspect [OPTIONS] <IMAGE>...
+
+    Arguments:
+      <IMAGE>...  The images, as `postroj images` lists them
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("rmi"), @"
+    Remove images from the store
+
+    Usage: postroj rmi [OPTIONS] [IMAGE]...
+
+    Arguments:
+      [IMAGE]...  The images, as `postroj images` lists them
+
+    Options:
+      -a, --all   Remove every image
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("gc"), @"
+    Remove what nobody needs: layers without an image, and what killed runs have left
+
+    Usage: postroj gc [OPTIONS]
+
+    Options:
+          --dry-run  Only tell what would go
+      -h, --help     Print help (see more with '--help')
     ");
     assert_snapshot!(of("list-images"), @"
     List the images that are known by name

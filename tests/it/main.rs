@@ -12,5 +12,6 @@ mod packages;
 mod self_check;
 mod signals;
 mod snapshots;
+mod store;
 mod support;
 mod verdicts;

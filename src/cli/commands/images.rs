@@ -99,7 +99,7 @@ fn table(listed: &[Listed<'_>]) -> String {
 }
 
 /// A size in bytes for people: `123 MB`.
-fn human_size(bytes: u64) -> String {
+pub(in crate::cli) fn human_size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{} kB", bytes / 1000),
         1_000_000..10_000_000_000 => format!("{} MB", bytes / 1_000_000),

@@ -61,7 +61,7 @@ fn table(machines: &[Record]) -> String {
     text
 }
 
-fn age(up: Duration) -> String {
+pub(in crate::cli) fn age(up: Duration) -> String {
     let seconds = up.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),

@@ -4,3 +4,4 @@ pub(super) mod generate;
 pub(super) mod images;
 pub(super) mod machines;
 pub(super) mod pkgprobe;
+pub(super) mod store;

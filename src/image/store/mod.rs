@@ -139,6 +139,13 @@ impl LayerId {
         }
     }
 
+    /// Enough of the name for people to tell it from others.
+    pub fn short(&self) -> String {
+        let name = self.to_string();
+        let end = name.find('-').map_or(name.len(), |at| at + 13);
+        name[..end].to_owned()
+    }
+
     /// A layer that was made here.
     pub(super) fn derived(inputs: Digest) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! Records of images.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -23,6 +24,17 @@ pub enum Origin {
     Bootstrap,
     /// A local directory.
     Directory,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Oci => "oci",
+            Self::Tarball => "tarball",
+            Self::Bootstrap => "bootstrap",
+            Self::Directory => "directory",
+        })
+    }
 }
 
 /// An image in the store.

@@ -13,6 +13,7 @@
 //! | [`http`] | a web server with faults |
 //! | [`registry`] | a container registry on loopback |
 //! | [`sweep`] | what a run has left behind |
+//! | [`tiny`] | roots of a few kilobytes |
 
 pub(crate) mod cache;
 pub(crate) mod deb;
@@ -23,6 +24,7 @@ pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod sweep;
+pub(crate) mod tiny;
 pub(crate) mod tree;
 
 pub(crate) use deb::Deb;
