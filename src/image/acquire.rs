@@ -163,9 +163,12 @@ impl Fetcher<'_> {
                 } else {
                     LayerId::diff(layer.diff_id)
                 };
-                let source = format!("{reference} {}", layer.digest);
+                let names = Names {
+                    layer: layer.digest.to_string(),
+                    made_from: format!("{reference} {}", layer.digest),
+                };
                 let lowers = roots.iter().rev().cloned().collect();
-                made.push(settle(loose, id.clone(), lowers, source).await?);
+                made.push(settle(loose, id.clone(), lowers, names).await?);
                 id
             } else {
                 let twin = image.layers[..at]
@@ -444,18 +447,26 @@ impl Unpacking {
     }
 }
 
+/// What a layer is called.
+struct Names {
+    /// In an error.
+    layer: String,
+    /// In its record.
+    made_from: String,
+}
+
 /// Completes a layer with what it needs from the ones below it, topmost first.
 async fn settle(
     loose: Loose,
     id: LayerId,
     lowers: Vec<PathBuf>,
-    made_from: String,
+    names: Names,
 ) -> Result<MadeLayer, SourceError> {
     let Loose { unpacked, scratch } = loose;
     let record = LayerRecord {
         diff_id: Some(unpacked.archive.diff_id),
         blob: Some(unpacked.archive.blob),
-        made_from: made_from.clone(),
+        made_from: names.made_from,
         entries: unpacked.entries,
         bytes: unpacked.bytes,
     };
@@ -470,7 +481,7 @@ async fn settle(
     settled
         .map_err(|source| StoreError::io(scratch.path(), source))?
         .map_err(|source| SourceError::Layer {
-            layer: made_from,
+            layer: names.layer,
             source,
         })?;
     Ok(MadeLayer {
@@ -492,7 +503,11 @@ async fn single(
     } else {
         LayerId::diff(archive.diff_id)
     };
-    let made = settle(loose, id.clone(), Vec::new(), made_from).await?;
+    let names = Names {
+        layer: made_from.clone(),
+        made_from,
+    };
+    let made = settle(loose, id.clone(), Vec::new(), names).await?;
     Ok(Acquired {
         digest: archive.blob,
         config: ImageConfig::default(),
