@@ -29,6 +29,7 @@ struct File {
     cache_dir: Option<PathBuf>,
     registries_conf: Option<PathBuf>,
     images_dir: Option<PathBuf>,
+    offline: Option<bool>,
     /// The tables of a registries.conf, before which they take precedence.
     registry: Option<toml::Value>,
 }
@@ -37,6 +38,8 @@ struct File {
 pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     pub(crate) cache_dir: PathBuf,
+    /// Whether the network is to be left alone.
+    pub(crate) offline: bool,
     images_dir: PathBuf,
     registries_conf: Option<PathBuf>,
     registries: Registries,
@@ -77,6 +80,10 @@ impl Settings {
             state_dir: or_default(&global.state_dir, |file| &file.state_dir, DEFAULT_STATE)?,
             cache_dir: or_default(&global.cache_dir, |file| &file.cache_dir, DEFAULT_CACHE)?,
             images_dir: or_default(&None, |file| &file.images_dir, SYSTEM_IMAGES)?,
+            offline: files
+                .iter()
+                .find_map(|(file, _)| file.offline)
+                .unwrap_or_default(),
             registries_conf: global
                 .registries_conf
                 .clone()

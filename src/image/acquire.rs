@@ -20,7 +20,7 @@ use super::rootfs::Rootfs;
 use super::store::{
     Holds, LayerId, LayerRecord, Lock, MadeLayer, Origin, Scratch, Store, StoreError,
 };
-use super::tarball::{self, TarballError, Watched};
+use super::tarball::{self, TarballError, Validators, Watched};
 use crate::progress::{Event, SharedProgress, Step};
 
 /// One place that an image can be had from.
@@ -38,6 +38,29 @@ impl Place {
             Self::Remote(Source::Tarball { .. }) | Self::File(_) => Origin::Tarball,
             Self::Remote(Source::Bootstrap(_)) => Origin::Bootstrap,
             Self::Directory(_) => Origin::Directory,
+        }
+    }
+
+    /// Whether it is reached over the network.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote(_))
+    }
+
+    /// The same place, where the image is to be had by this digest: what a registry has can be asked
+    /// for by it.
+    pub(super) fn at(self, digest: &Digest) -> Self {
+        match self {
+            Self::Remote(Source::Oci(reference)) => {
+                let name = reference
+                    .split_once('@')
+                    .map_or(&*reference, |(name, _)| name);
+                Self::Remote(Source::Oci(format!("{name}@{digest}")))
+            }
+            Self::Remote(Source::Tarball { url, .. }) => Self::Remote(Source::Tarball {
+                url,
+                sha256: Some(digest.hex()),
+            }),
+            place => place,
         }
     }
 
@@ -163,12 +186,9 @@ impl Fetcher<'_> {
                 } else {
                     LayerId::diff(layer.diff_id)
                 };
-                let names = Names {
-                    layer: layer.digest.to_string(),
-                    made_from: format!("{reference} {}", layer.digest),
-                };
+                let source = format!("{reference} {}", layer.digest);
                 let lowers = roots.iter().rev().cloned().collect();
-                made.push(settle(loose, id.clone(), lowers, names).await?);
+                made.push(settle(loose, id.clone(), lowers, source).await?);
                 id
             } else {
                 let twin = image.layers[..at]
@@ -260,7 +280,10 @@ impl Fetcher<'_> {
     async fn url(&self, url: &str, sha256: Option<&str>) -> Result<Acquired, SourceError> {
         let step = Step::start(self.progress, format!("fetch {url}"), None);
         let (unpacking, feed) = self.unpack(ROOTFS)?;
-        let fetched = tarball::fetch(url, &feed, &step).await;
+        let mut validators = Validators::default();
+        let fetched = tarball::fetch(url, &feed, &step)
+            .await
+            .map(|found| validators = found);
         drop(feed);
         let loose = unpacking
             .finish(fetched.map_err(TarballError::from), url)
@@ -276,7 +299,7 @@ impl Fetcher<'_> {
             }));
         }
         step.finish();
-        single(loose, url.to_owned(), None).await
+        single(loose, url.to_owned(), validators.to_text()).await
     }
 
     async fn file(&self, path: &Path) -> Result<Acquired, SourceError> {
@@ -328,7 +351,7 @@ impl Fetcher<'_> {
         let name = format!("mmdebstrap {}", entry.suite);
         let loose = unpacking.finish(fetched, &name).await?;
         step.finish();
-        single(loose, name, None).await
+        single(loose, name, Some(entry.fingerprint())).await
     }
 
     async fn directory(&self, path: &Path) -> Result<Acquired, SourceError> {
@@ -361,6 +384,8 @@ impl Fetcher<'_> {
                     made_from: path.display().to_string(),
                     entries: copied.entries,
                     bytes: copied.bytes,
+                    inputs: None,
+                    content: None,
                 },
             }],
             locks: Vec::new(),
@@ -447,28 +472,22 @@ impl Unpacking {
     }
 }
 
-/// What a layer is called.
-struct Names {
-    /// In an error.
-    layer: String,
-    /// In its record.
-    made_from: String,
-}
-
 /// Completes a layer with what it needs from the ones below it, topmost first.
 async fn settle(
     loose: Loose,
     id: LayerId,
     lowers: Vec<PathBuf>,
-    names: Names,
+    made_from: String,
 ) -> Result<MadeLayer, SourceError> {
     let Loose { unpacked, scratch } = loose;
     let record = LayerRecord {
         diff_id: Some(unpacked.archive.diff_id),
         blob: Some(unpacked.archive.blob),
-        made_from: names.made_from,
+        made_from: made_from.clone(),
         entries: unpacked.entries,
         bytes: unpacked.bytes,
+        inputs: None,
+        content: None,
     };
     let settled = blocking(move |_| {
         let lower = Rootfs::open(&lowers).map_err(|source| LayerError::Write {
@@ -481,7 +500,7 @@ async fn settle(
     settled
         .map_err(|source| StoreError::io(scratch.path(), source))?
         .map_err(|source| SourceError::Layer {
-            layer: names.layer,
+            layer: made_from,
             source,
         })?;
     Ok(MadeLayer {
@@ -503,11 +522,7 @@ async fn single(
     } else {
         LayerId::diff(archive.diff_id)
     };
-    let names = Names {
-        layer: made_from.clone(),
-        made_from,
-    };
-    let made = settle(loose, id.clone(), Vec::new(), names).await?;
+    let made = settle(loose, id.clone(), Vec::new(), made_from).await?;
     Ok(Acquired {
         digest: archive.blob,
         config: ImageConfig::default(),

@@ -45,6 +45,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The outcome of a hash that was made piece by piece.
+    pub(super) fn of_hash(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
     /// The 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         use fmt::Write as _;

@@ -1,11 +1,14 @@
 //! Why there is no image.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use super::bootstrap::BootstrapError;
 use super::catalogue::SourceKind;
+use super::digest::Digest;
 use super::directory::DirectoryError;
 use super::layer::LayerError;
+use super::lockfile::LockFileError;
 use super::oci::OciError;
 use super::reference::ReferenceError;
 use super::registries::RegistriesError;
@@ -85,6 +88,49 @@ pub enum ImageError {
         /// What it lacks.
         lacks: &'static str,
     },
+    /// The store does not have it, and nobody is to be asked for it.
+    #[error("{name} is not in the store, and --pull never gets nothing")]
+    NeverPulled {
+        /// The image.
+        name: String,
+    },
+    /// The network is to be left alone.
+    #[error("{name}: {missing}, and --offline leaves the network alone")]
+    Offline {
+        /// The image.
+        name: String,
+        /// What it would take.
+        missing: Missing,
+    },
+    /// The lock file does not say which image it is.
+    #[error("{name} is not locked by {}: {reason}", file.display())]
+    NotLocked {
+        /// The image.
+        name: String,
+        /// The lock file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// What was made is not what was locked.
+    #[error(
+        "{name}: {what} is not what was locked: {} instead of {}",
+        Content(found),
+        Content(expected)
+    )]
+    LockedDiffers {
+        /// The image.
+        name: String,
+        /// What of it.
+        what: &'static str,
+        /// The digest in the lock file.
+        expected: Option<Digest>,
+        /// What there is now.
+        found: Option<Digest>,
+    },
+    /// The lock file cannot be used.
+    #[error(transparent)]
+    LockFile(#[from] LockFileError),
     /// Making the image bootable has failed.
     #[error("{name} cannot be made bootable: {source}")]
     Provision {
@@ -93,6 +139,39 @@ pub enum ImageError {
         /// Why not.
         source: Box<BuildError>,
     },
+}
+
+/// What is not there, and would have to come over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The image.
+    Image,
+    /// Packages with what the image lacks to boot.
+    Packages(&'static str),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image => f.write_str("the image is not in the store"),
+            Self::Packages(lacks) => write!(
+                f,
+                "the image lacks {lacks}, which comes from its distribution's repositories"
+            ),
+        }
+    }
+}
+
+/// A digest, or that there is nothing to have one.
+struct Content<'a>(&'a Option<Digest>);
+
+impl fmt::Display for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(digest) => digest.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 struct Tried<'a>(&'a [(String, SourceError)]);
@@ -186,6 +265,8 @@ impl ImageError {
             | Self::Unsupported { .. }
             | Self::NoSuchSource { .. }
             | Self::Reference(_)
+            | Self::NotLocked { .. }
+            | Self::LockFile(_)
             | Self::Registries(
                 RegistriesError::Unreadable { .. }
                 | RegistriesError::Malformed { .. }
@@ -217,6 +298,19 @@ impl ImageError {
             Self::Store(StoreError::InUse { machines, .. }) => {
                 Some(format!("end it first: postroj stop {}", machines.join(" ")))
             }
+            Self::NeverPulled { name } => Some(format!("get it with `postroj pull {name}`")),
+            Self::Offline { missing, name } => Some(match missing {
+                Missing::Image => format!("`postroj pull {name}` gets it while there is a network"),
+                Missing::Packages(_) => {
+                    format!("`postroj pull {name}` makes it bootable while there is a network")
+                }
+            }),
+            Self::NotLocked { name, file, .. } => {
+                Some(format!("postroj pull --lock {} {name}", file.display()))
+            }
+            Self::LockedDiffers { name, .. } => Some(format!(
+                "its source has moved on; `postroj pull --lock FILE {name}` locks what there is now"
+            )),
             Self::Source { source, .. } if source.is_full() => Some(FULL.to_owned()),
             Self::Store(error) if error.is_full() => Some(FULL.to_owned()),
             Self::NoSource { tried, .. } => tried.iter().find_map(|(_, error)| hint(error)),

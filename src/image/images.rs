@@ -5,31 +5,19 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::acquire::{Acquired, Fetcher, Place};
-use super::catalogue::{Catalogue, Entry, Family, Provision, Source, SourceKind};
+use super::catalogue::{Catalogue, Entry, Family, Source};
 use super::digest::Digest;
-use super::directory;
-use super::error::{ImageError, SourceError, word};
-use super::layer::blocking;
+use super::error::{ImageError, Missing, SourceError, word};
+use super::lockfile::{LockFile, LockedImage};
 use super::oci::ImageConfig;
-use super::provision::{self, Readiness};
+use super::policy::{PullOptions, PullPolicy, Pulled};
+use super::provision;
 use super::reference::Reference;
 use super::registries::Registries;
 use super::rootfs::Rootfs;
-use super::store::{
-    Holds, ImageRecord, LayerId, LayerRecord, MadeLayer, Origin, Store, StoreError,
-};
-use super::tarball;
-use crate::machine::{Build, build};
-use crate::progress::{Event, SharedProgress, Step};
-
-/// How an image is to be pulled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PullOptions {
-    /// Whether to ask the source although the image is in the store.
-    pub force: bool,
-    /// The one kind of source to take, of those that the catalogue lists.
-    pub source: Option<SourceKind>,
-}
+use super::standing::Standing;
+use super::store::{Holds, ImageRecord, LayerId, Store, StoreError};
+use crate::progress::{Event, SharedProgress};
 
 /// An image in the store, complete, and kept there for as long as this lives.
 #[derive(Debug, Clone)]
@@ -44,25 +32,52 @@ pub struct ReadyImage {
     pub config: ImageConfig,
     /// What the store knows about it.
     pub record: ImageRecord,
+    /// How it came to be there.
+    pub pulled: Pulled,
     /// Its layers are not removed from the store while somebody has this.
     _holds: Arc<Holds>,
 }
 
 /// The images: the catalogue, the store and what leads from one to the other.
 pub struct Images {
-    store: Store,
-    catalogue: Catalogue,
-    registries: Registries,
-    progress: SharedProgress,
+    pub(super) store: Store,
+    pub(super) catalogue: Catalogue,
+    pub(super) registries: Registries,
+    pub(super) progress: SharedProgress,
 }
 
 /// What a reference stands for.
-struct Target<'a> {
-    name: String,
-    machine_name: String,
-    key: String,
-    places: Vec<Place>,
-    entry: Option<&'a Entry>,
+pub(super) struct Target<'a> {
+    pub(super) name: String,
+    pub(super) machine_name: String,
+    pub(super) key: String,
+    pub(super) places: Vec<Place>,
+    pub(super) entry: Option<&'a Entry>,
+    /// What a lock file says that it has to be.
+    pub(super) locked: Option<LockedImage>,
+}
+
+impl Target<'_> {
+    /// Leaves the one place that a lock file names, with the digest that it names.
+    fn lock(&mut self, file: &LockFile) -> Result<(), ImageError> {
+        let refused = |reason| ImageError::NotLocked {
+            name: self.name.clone(),
+            file: file.path().to_owned(),
+            reason,
+        };
+        let locked = file
+            .find(&self.name)
+            .ok_or_else(|| refused("it does not have it"))?;
+        let place = self
+            .places
+            .iter()
+            .find(|place| place.origin() == locked.kind && place.describe() == locked.source)
+            .ok_or_else(|| refused("the source that it names is none of the image's"))?;
+        let place = place.clone().at(&locked.digest);
+        self.places = vec![place];
+        self.locked = Some(locked.clone());
+        Ok(())
+    }
 }
 
 impl Images {
@@ -107,22 +122,19 @@ impl Images {
     pub async fn find(&self, image: &Reference) -> Result<Option<ReadyImage>, ImageError> {
         let target = self.target(image)?;
         match self.store.image(&target.key)? {
-            Some(record) => self.ready(record, &target).await,
+            Some(record) => self.ready(record, Pulled::Stored, &target).await,
             None => Ok(None),
         }
     }
 
-    /// The image from the store, or else pulled. A local file or directory that has changed is
-    /// taken anew.
-    pub async fn get_or_pull(&self, image: &Reference) -> Result<ReadyImage, ImageError> {
-        self.pull(image, &PullOptions::default()).await
-    }
-
-    /// Gets the image into the store, ready to boot, unless it is there already.
+    /// Gets the image into the store, ready to boot, unless what is there will do.
     ///
-    /// The sources are tried in the catalogue's order. One that cannot be reached is passed over
-    /// and noted; one that answers something wrong ends the pull. Dropping the future ends all
-    /// work and removes what was done so far, except whole layers.
+    /// What the store has will do when it comes from a source that is still listed, in the same way
+    /// (a local file or directory, or a bootstrap's recipe, must not have changed), and, under
+    /// [`PullPolicy::Always`], when the source has nothing newer. Else the sources are tried in the
+    /// catalogue's order. One that cannot be reached is passed over and noted; one that answers
+    /// something wrong ends the pull. Dropping the future ends all work and removes what was done so
+    /// far, except whole layers.
     pub async fn pull(
         &self,
         image: &Reference,
@@ -141,34 +153,74 @@ impl Images {
                 });
             }
         }
+        if let Some(file) = &options.locked {
+            target.lock(file)?;
+        }
         if let Err(error) = self.store.sweep().await {
             tracing::debug!(%error, "cannot sweep");
         }
+        let before = self.store.image(&target.key)?;
         if !options.force
-            && let Some(record) = self.current(&target, options).await?
-            && let Some(image) = self.ready(record, &target).await?
+            && let Standing::Current(record, pulled) = self.standing(&target, options).await?
+            && let Some(image) = self.ready(record, pulled, &target).await?
         {
             return Ok(image);
+        }
+        if options.policy == PullPolicy::Never {
+            return Err(ImageError::NeverPulled { name: target.name });
         }
         let name = target.name.clone();
         let waiting = || {
             let text = format!("{name}: waiting for another postroj that pulls it");
             self.progress.report(&Event::Note(text));
         };
-        let before = now();
         let lock = format!("image-{}", target.key);
         let _lock = self.store.lock_exclusive(&lock, waiting).await?;
         // Whoever had the lock may have done our work.
-        if let Some(record) = self.current(&target, options).await?
-            && (!options.force || record.created > before)
-            && let Some(image) = self.ready(record, &target).await?
-        {
-            return Ok(image);
+        let mut standing = if options.force && self.store.image(&target.key)? == before {
+            Standing::Stale(before)
+        } else {
+            self.standing(&target, options).await?
+        };
+        loop {
+            let old = match standing {
+                Standing::Current(record, pulled) => {
+                    match self.ready(record.clone(), pulled, &target).await? {
+                        Some(image) => return Ok(image),
+                        // A layer of it was removed meanwhile.
+                        None => Some(record),
+                    }
+                }
+                Standing::Unprovisioned(mut record) => {
+                    let Some(mut holds) = self.store.hold(&record.layers).await? else {
+                        standing = Standing::Stale(Some(record));
+                        continue;
+                    };
+                    let made = self.provision(&target, &record.layers, options, &mut holds);
+                    record.provision = made.await?;
+                    record.bytes = self.bytes(&record)?;
+                    self.store.put_image(&target.key, &record)?;
+                    return self.held(record, Pulled::Newer, &target, holds);
+                }
+                Standing::Stale(old) => old,
+            };
+            let (place, acquired) = self.acquire(&target, options).await?;
+            let completed = self.complete(&target, &place, acquired, options).await?;
+            let (record, holds) = completed;
+            let pulled = match &old {
+                None => Pulled::New,
+                Some(old) if same_bytes(old, &record) => Pulled::UpToDate,
+                Some(_) => Pulled::Newer,
+            };
+            self.store.put_image(&target.key, &record)?;
+            return self.held(record, pulled, &target, holds);
         }
-        let (place, acquired) = self.acquire(&target).await?;
-        let (record, holds) = self.complete(&target, &place, acquired).await?;
-        self.store.put_image(&target.key, &record)?;
-        self.held(record, &target, holds)
+    }
+
+    /// Notes in a lock file what the image's name stands for now.
+    pub fn lock(&self, image: &ReadyImage, file: &mut LockFile) -> Result<(), ImageError> {
+        file.insert(&image.record, self.provision_content(&image.record)?);
+        Ok(())
     }
 
     /// What the record of an image is found by.
@@ -215,52 +267,21 @@ impl Images {
             key,
             places,
             entry,
+            locked: None,
         })
     }
 
-    /// The record in the store, if it is what a pull with these options would lead to.
-    async fn current(
+    async fn acquire(
         &self,
         target: &Target<'_>,
         options: &PullOptions,
-    ) -> Result<Option<ImageRecord>, ImageError> {
-        let Some(record) = self.store.image(&target.key)? else {
-            return Ok(None);
-        };
-        if let Some(kind) = options.source {
-            let wanted = match kind {
-                SourceKind::Oci => Origin::Oci,
-                SourceKind::Tarball => Origin::Tarball,
-                SourceKind::Bootstrap => Origin::Bootstrap,
-            };
-            if record.origin != wanted {
-                return Ok(None);
-            }
+    ) -> Result<(Place, Acquired), ImageError> {
+        if options.offline && target.places.iter().all(Place::is_remote) {
+            return Err(ImageError::Offline {
+                name: target.name.clone(),
+                missing: Missing::Image,
+            });
         }
-        let wrong = |source: SourceError| ImageError::Source {
-            name: target.name.clone(),
-            source,
-        };
-        let fingerprint = match target.places.first() {
-            Some(Place::File(path)) => {
-                Some(tarball::open(path).map_err(|error| wrong(error.into()))?.2)
-            }
-            Some(Place::Directory(path)) => {
-                let root = path.clone();
-                let taken = blocking(move |cancel| {
-                    let cancelled = || cancel.load(std::sync::atomic::Ordering::Relaxed);
-                    directory::fingerprint(&root, &cancelled)
-                })
-                .await
-                .map_err(|source| StoreError::io(path, source))?;
-                Some(taken.map_err(|error| wrong(error.into()))?.to_string())
-            }
-            _ => None,
-        };
-        Ok((record.fingerprint == fingerprint).then_some(record))
-    }
-
-    async fn acquire(&self, target: &Target<'_>) -> Result<(Place, Acquired), ImageError> {
         let fetcher = Fetcher {
             store: &self.store,
             registries: &self.registries,
@@ -306,6 +327,7 @@ impl Images {
         target: &Target<'_>,
         place: &Place,
         acquired: Acquired,
+        options: &PullOptions,
     ) -> Result<(ImageRecord, Holds), ImageError> {
         let Acquired {
             digest,
@@ -316,133 +338,54 @@ impl Images {
             locks,
             mut holds,
         } = acquired;
+        if let Some(locked) = &target.locked
+            && locked.digest != digest
+        {
+            return Err(ImageError::LockedDiffers {
+                name: target.name.clone(),
+                what: "it",
+                expected: Some(locked.digest),
+                found: Some(digest),
+            });
+        }
         holds.extend(self.store.publish(made).await?);
         drop(locks);
-        let provision = self.provision(target, &layers, &mut holds).await?;
-        let mut bytes = 0;
-        for id in layers.iter().chain(&provision) {
-            bytes += self.store.layer_record(id)?.bytes;
-        }
-        let record = ImageRecord {
+        let provision = self.provision(target, &layers, options, &mut holds);
+        let provision = provision.await?;
+        let source = match &target.locked {
+            // Without the digest, so that it is the catalogue's.
+            Some(locked) => locked.source.clone(),
+            None => place.describe(),
+        };
+        let mut record = ImageRecord {
             name: target.name.clone(),
             machine_name: target.machine_name.clone(),
             origin: place.origin(),
-            source: place.describe(),
+            source,
             digest,
             fingerprint,
             layers,
             provision,
             config,
             created: now(),
-            bytes,
+            bytes: 0,
         };
+        record.bytes = self.bytes(&record)?;
         Ok((record, holds))
     }
 
-    /// Makes the layer that makes the image bootable, if it needs one that is not there yet.
-    async fn provision(
-        &self,
-        target: &Target<'_>,
-        layers: &[LayerId],
-        holds: &mut Holds,
-    ) -> Result<Option<LayerId>, ImageError> {
-        let lowers = self.lowers(layers);
-        let look = |source| StoreError::io(self.store.root(), source);
-        let root = Rootfs::open(&lowers).map_err(look)?;
-        let has_recipe = target
-            .entry
-            .is_some_and(|entry| entry.provision != Provision::default());
-        let lacks = match provision::readiness(&root).map_err(look)? {
-            Readiness::Lacks(lacks) => lacks,
-            // It boots; what it installs packages from may still have to be mended.
-            Readiness::Ready if has_recipe => "what the catalogue adds",
-            Readiness::Ready => return Ok(None),
-        };
-        let family = match target.entry {
-            Some(entry) => Some(entry.family),
-            None => provision::family(&root).map_err(look)?,
-        };
-        let Some(family) = family else {
-            return Err(ImageError::NotBootable {
-                name: target.name.clone(),
-                lacks,
-            });
-        };
-        let plain = Provision::default();
-        let script = provision::script(
-            family,
-            target.entry.map_or(&plain, |entry| &entry.provision),
-        );
-        let id = provision::layer_id(&script, layers);
-        let name = target.name.clone();
-        let waiting = || {
-            let text = format!("{name}: waiting for another postroj that makes it bootable");
-            self.progress.report(&Event::Note(text));
-        };
-        let _lock = self
-            .store
-            .lock_exclusive(&format!("layer-{id}"), waiting)
-            .await?;
-        if let Some(hold) = self.store.hold([&id]).await? {
-            holds.extend(hold);
-            return Ok(Some(id));
+    /// The bytes in the files of all layers.
+    fn bytes(&self, record: &ImageRecord) -> Result<u64, ImageError> {
+        let mut bytes = 0;
+        for id in record.all_layers() {
+            bytes += self.store.layer_record(id)?.bytes;
         }
-        let step = Step::start(
-            &self.progress,
-            format!("make {} bootable (it lacks {lacks})", target.name),
-            None,
-        );
-        let scratch = self.store.scratch()?;
-        let (upper, work) = (scratch.path().join("root"), scratch.path().join("work"));
-        for path in [&upper, &work] {
-            std::fs::create_dir(path).map_err(|source| StoreError::io(path, source))?;
-        }
-        let mode = rustix::fs::Mode::from_raw_mode(provision::root_mode(&root).map_err(look)?);
-        rustix::fs::chmod(&upper, mode).map_err(|source| StoreError::io(&upper, source))?;
-        let output = build(Build {
-            image: &target.machine_name,
-            lowers: &lowers,
-            upper: &upper,
-            work: &work,
-            script: &script,
-            timeout: provision::TIMEOUT,
-        })
-        .await
-        .map_err(|source| ImageError::Provision {
-            name: target.name.clone(),
-            source: Box::new(source),
-        })?;
-        tracing::debug!(image = target.name, "{output}");
-        let below = upper.clone();
-        let measured = blocking(move |_| {
-            provision::scrub(&below)?;
-            std::fs::remove_dir_all(&work)?;
-            provision::measure(&below)
-        })
-        .await;
-        let (entries, bytes) = measured
-            .and_then(|outcome| outcome)
-            .map_err(|source| StoreError::io(&upper, source))?;
-        let record = LayerRecord {
-            diff_id: None,
-            blob: None,
-            made_from: format!("the {family} recipe for {}", target.name),
-            entries,
-            bytes,
-        };
-        let layer = MadeLayer {
-            id: id.clone(),
-            scratch,
-            record,
-        };
-        holds.extend(self.store.publish(vec![layer]).await?);
-        step.finish();
-        Ok(Some(id))
+        Ok(bytes)
     }
 
     /// The lower directories for overlayfs, topmost first. An image may have a layer twice, which
     /// overlayfs refuses: what is in the upper one hides all of the lower.
-    fn lowers<'a>(&self, layers: impl IntoIterator<Item = &'a LayerId>) -> Vec<PathBuf> {
+    pub(super) fn lowers<'a>(&self, layers: impl IntoIterator<Item = &'a LayerId>) -> Vec<PathBuf> {
         let mut lowers: Vec<PathBuf> = Vec::new();
         for id in layers {
             let root = self.store.layer_root(id);
@@ -457,10 +400,11 @@ impl Images {
     async fn ready(
         &self,
         record: ImageRecord,
+        pulled: Pulled,
         target: &Target<'_>,
     ) -> Result<Option<ReadyImage>, ImageError> {
         match self.store.hold(record.all_layers()).await? {
-            Some(holds) => self.held(record, target, holds).map(Some),
+            Some(holds) => self.held(record, pulled, target, holds).map(Some),
             None => Ok(None),
         }
     }
@@ -468,6 +412,7 @@ impl Images {
     fn held(
         &self,
         record: ImageRecord,
+        pulled: Pulled,
         target: &Target<'_>,
         holds: Holds,
     ) -> Result<ReadyImage, ImageError> {
@@ -484,6 +429,7 @@ impl Images {
             family,
             config: record.config.clone(),
             record,
+            pulled,
             _holds: Arc::new(holds),
         })
     }
@@ -514,6 +460,11 @@ fn entry<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Entry, ImageErr
             .map(str::to_owned)
             .collect(),
     })
+}
+
+/// Whether two pulls came to the same: whatever was fetched or made was the same again.
+fn same_bytes(old: &ImageRecord, new: &ImageRecord) -> bool {
+    old.origin == new.origin && old.digest == new.digest && old.provision == new.provision
 }
 
 fn now() -> u64 {

@@ -5,12 +5,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use reqwest::header;
+use reqwest::{StatusCode, header};
 
 use super::digest::Digest;
 use super::http::{self, FetchError};
 use super::layer::{Feed, LayerError};
 use crate::progress::Step;
+
+pub(super) use crate::http::Validators;
 
 /// Why a local tarball cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +48,37 @@ pub enum TarballError {
     },
 }
 
-/// Feeds the tarball behind `url` to an unpacking thread.
-pub(super) async fn fetch(url: &str, feed: &Feed, step: &Step) -> Result<(), FetchError> {
+impl Validators {
+    /// As a record keeps them.
+    pub(super) fn to_text(&self) -> Option<String> {
+        (!self.is_empty()).then(|| serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// What [`Self::to_text`] has made.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+/// Whether the server still has the file that the validators are of. Without any, it cannot tell.
+pub(super) async fn is_current(url: &str, known: Option<Validators>) -> Result<bool, FetchError> {
+    let Some(known) = known.filter(|known| !known.is_empty()) else {
+        return Ok(false);
+    };
     let client = http::client(false)?;
+    let response = http::send_patiently(url, || known.unless_changed(client.head(url))).await?;
+    match response.status() {
+        StatusCode::NOT_MODIFIED => Ok(true),
+        // Some servers leave conditions of a HEAD alone.
+        status if status.is_success() => Ok(Validators::of(response.headers()) == known),
+        status => Err(FetchError::from_status(url, status)),
+    }
+}
+
+/// Feeds the tarball behind `url` to an unpacking thread; gives what identifies this version of it.
+pub(super) async fn fetch(url: &str, feed: &Feed, step: &Step) -> Result<Validators, FetchError> {
+    let client = http::client(false)?;
+    let validators = std::cell::RefCell::new(Validators::default());
     let open = async |offset: u64| {
         let response = http::send_patiently(url, || {
             let request = client.get(url);
@@ -60,13 +90,14 @@ pub(super) async fn fetch(url: &str, feed: &Feed, step: &Step) -> Result<(), Fet
         })
         .await?;
         if response.status().is_success() {
+            *validators.borrow_mut() = Validators::of(response.headers());
             Ok(response)
         } else {
             Err(FetchError::from_status(url, response.status()))
         }
     };
     http::feed_body(url, None, open, feed, step).await?;
-    Ok(())
+    Ok(validators.into_inner())
 }
 
 /// Opens a local tarball; returns it with its size and a fingerprint that changes when it does.

@@ -16,18 +16,14 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::header::{
-    CONTENT_RANGE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED,
-    RANGE,
-};
+use reqwest::header::{CONTENT_RANGE, IF_RANGE, RANGE};
 use reqwest::{Client, Response, StatusCode};
 use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::package::safe_file_name;
-use crate::http::{self, chain};
+use crate::http::{self, Validators, chain};
 use crate::progress::{SharedProgress, Step};
 
 /// How often a download that was cut is gone on with.
@@ -65,6 +61,15 @@ pub enum FetchError {
         /// How long it was to be.
         announced: u64,
     },
+    /// The network is to be left alone, and the cache does not have it.
+    #[error(
+        "{} is not in the cache, and --offline leaves the network alone",
+        http::shown(url)
+    )]
+    Offline {
+        /// The address.
+        url: Url,
+    },
     /// The cache could not be written.
     #[error("cannot keep {} in {}: {source}", http::shown(url), path.display())]
     Cache {
@@ -79,56 +84,37 @@ pub enum FetchError {
 
 /// Fetches files into a cache.
 pub struct Fetcher {
-    client: Client,
+    /// None where the network is to be left alone.
+    client: Option<Client>,
     directory: PathBuf,
     progress: SharedProgress,
 }
 
-/// What identifies a version of a file to its server.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Validators {
-    etag: Option<String>,
-    last_modified: Option<String>,
-}
-
-impl Validators {
-    fn of(headers: &HeaderMap) -> Self {
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)
-        };
-        Self {
-            etag: text(ETAG),
-            last_modified: text(LAST_MODIFIED),
-        }
-    }
-
-    fn load(path: &Path) -> Self {
-        fs::read(path)
-            .ok()
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .unwrap_or_default()
-    }
-
-    /// What `If-Range` takes: a strong `ETag`, else a date.
-    fn for_range(&self) -> Option<&str> {
-        self.etag
-            .as_deref()
-            .filter(|etag| !etag.starts_with("W/"))
-            .or(self.last_modified.as_deref())
-    }
+/// What is noted beside a file.
+fn load(path: &Path) -> Validators {
+    fs::read(path)
+        .ok()
+        .and_then(|json| serde_json::from_slice(&json).ok())
+        .unwrap_or_default()
 }
 
 impl Fetcher {
     /// A fetcher that keeps what it fetches below `cache`.
     pub fn new(cache: &Path, progress: SharedProgress) -> reqwest::Result<Self> {
         Ok(Self {
-            client: http::client(false)?,
+            client: Some(http::client(false)?),
             directory: cache.join("downloads"),
             progress,
         })
+    }
+
+    /// One that has what is below `cache`, and asks nobody.
+    pub fn offline(cache: &Path, progress: SharedProgress) -> Self {
+        Self {
+            client: None,
+            directory: cache.join("downloads"),
+            progress,
+        }
     }
 
     /// Fetches a file, unless the cache has it as it is; gives its name, and the file itself, open:
@@ -137,83 +123,82 @@ impl Fetcher {
         let place = Place::new(&self.directory, url);
         fs::create_dir_all(&place.directory).map_err(place.failed(&place.directory))?;
         let _lock = place.lock().await.map_err(place.failed(&place.directory))?;
+        let Some(client) = &self.client else {
+            return place.open().map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => FetchError::Offline { url: url.clone() },
+                _ => place.failed(&place.file)(error),
+            });
+        };
         let step = Step::start(&self.progress, format!("fetch {}", http::shown(url)), None);
-        let mut attempt = 1;
+        let mut tried = 1;
         loop {
-            match self.attempt(&place, &step).await {
+            match attempt(client, &place, &step).await {
                 Ok(()) => break,
-                Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
+                Err(error) if tried < ATTEMPTS && is_passing(&error) => {
                     // 0.25 s, 0.5 s, 1 s, 2 s.
-                    tokio::time::sleep(Duration::from_millis(125 << attempt)).await;
-                    attempt += 1;
+                    tokio::time::sleep(Duration::from_millis(125 << tried)).await;
+                    tried += 1;
                 }
                 Err(error) => return Err(error),
             }
         }
-        let file = File::open(&place.file).map_err(place.failed(&place.file))?;
+        let opened = place.open().map_err(place.failed(&place.file))?;
         step.finish();
-        let name = place.file.file_name().unwrap_or_default();
-        Ok((name.to_string_lossy().into_owned(), file))
+        Ok(opened)
     }
+}
 
-    async fn attempt(&self, place: &Place, step: &Step) -> Result<(), FetchError> {
-        let transport = |source: reqwest::Error| FetchError::Transport {
-            url: place.url.clone(),
-            source: source.without_url(),
-        };
-        let had = place.partial_size();
-        let validators = Validators::load(&place.file_validators);
-        let mut request = self.client.get(place.url.clone());
-        let partial = Validators::load(&place.partial_validators);
-        if had > 0
-            && let Some(validator) = partial.for_range()
-        {
-            request = request
-                .header(RANGE, format!("bytes={had}-"))
-                .header(IF_RANGE, validator);
-        } else if place.file.exists() {
-            if let Some(etag) = &validators.etag {
-                request = request.header(IF_NONE_MATCH, etag);
+async fn attempt(client: &Client, place: &Place, step: &Step) -> Result<(), FetchError> {
+    let transport = |source: reqwest::Error| FetchError::Transport {
+        url: place.url.clone(),
+        source: source.without_url(),
+    };
+    let had = place.partial_size();
+    let mut request = client.get(place.url.clone());
+    let partial = load(&place.partial_validators);
+    if had > 0
+        && let Some(validator) = partial.for_range()
+    {
+        request = request
+            .header(RANGE, format!("bytes={had}-"))
+            .header(IF_RANGE, validator);
+    } else if place.file.exists() {
+        request = load(&place.file_validators).unless_changed(request);
+    }
+    let response = request.send().await.map_err(transport)?;
+    let start = match response.status() {
+        StatusCode::NOT_MODIFIED if place.file.exists() => return Ok(()),
+        StatusCode::PARTIAL_CONTENT if starts_at(&response, had) => had,
+        StatusCode::OK => 0,
+        status => {
+            if status == StatusCode::RANGE_NOT_SATISFIABLE {
+                // What we have is no beginning of what there is: the next attempt is anew.
+                let _ = fs::remove_file(&place.partial);
             }
-            if let Some(date) = &validators.last_modified {
-                request = request.header(IF_MODIFIED_SINCE, date);
-            }
-        }
-        let response = request.send().await.map_err(transport)?;
-        let start = match response.status() {
-            StatusCode::NOT_MODIFIED if place.file.exists() => return Ok(()),
-            StatusCode::PARTIAL_CONTENT if starts_at(&response, had) => had,
-            StatusCode::OK => 0,
-            status => {
-                if status == StatusCode::RANGE_NOT_SATISFIABLE {
-                    // What we have is no beginning of what there is: the next attempt is anew.
-                    let _ = fs::remove_file(&place.partial);
-                }
-                return Err(FetchError::Status {
-                    url: place.url.clone(),
-                    status,
-                });
-            }
-        };
-        let announced = response.content_length().map(|length| start + length);
-        if let Some(total) = announced {
-            step.set_total(total);
-        }
-        place.keep(response, start, step).await?;
-        let got = place.partial_size();
-        if let Some(announced) = announced.filter(|announced| *announced != got) {
-            return Err(FetchError::Size {
+            return Err(FetchError::Status {
                 url: place.url.clone(),
-                got,
-                announced,
+                status,
             });
         }
-        // In this order a crash in between leaves a file that is fetched again.
-        let _ = fs::remove_file(&place.file_validators);
-        fs::rename(&place.partial, &place.file)
-            .and_then(|()| fs::rename(&place.partial_validators, &place.file_validators))
-            .map_err(place.failed(&place.file))
+    };
+    let announced = response.content_length().map(|length| start + length);
+    if let Some(total) = announced {
+        step.set_total(total);
     }
+    place.keep(response, start, step).await?;
+    let got = place.partial_size();
+    if let Some(announced) = announced.filter(|announced| *announced != got) {
+        return Err(FetchError::Size {
+            url: place.url.clone(),
+            got,
+            announced,
+        });
+    }
+    // In this order a crash in between leaves a file that is fetched again.
+    let _ = fs::remove_file(&place.file_validators);
+    fs::rename(&place.partial, &place.file)
+        .and_then(|()| fs::rename(&place.partial_validators, &place.file_validators))
+        .map_err(place.failed(&place.file))
 }
 
 /// Whether another attempt may go better.
@@ -228,7 +213,7 @@ fn is_passing(error: &FetchError) -> bool {
                 || *status == StatusCode::RANGE_NOT_SATISFIABLE
         }
         FetchError::Size { .. } => true,
-        FetchError::Cache { .. } => false,
+        FetchError::Cache { .. } | FetchError::Offline { .. } => false,
     }
 }
 
@@ -256,6 +241,12 @@ struct Place {
 }
 
 impl Place {
+    /// The file's name, and the file itself.
+    fn open(&self) -> io::Result<(String, File)> {
+        let name = self.file.file_name().unwrap_or_default();
+        Ok((name.to_string_lossy().into_owned(), File::open(&self.file)?))
+    }
+
     fn new(downloads: &Path, url: &Url) -> Self {
         let digest = Sha256::digest(url.as_str());
         let key = digest[..8].iter().fold(String::new(), |mut key, byte| {
@@ -352,14 +343,5 @@ mod tests {
             "package"
         );
         assert_ne!(place("http://a.example/partial").file, one.partial);
-    }
-
-    #[test]
-    fn a_weak_etag_does_not_vouch_for_ranges() {
-        let validators = Validators {
-            etag: Some("W/\"1\"".into()),
-            last_modified: Some("Mon".into()),
-        };
-        assert_eq!(validators.for_range(), Some("Mon"));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 
-use crate::image::{ImageError, Images, ReadyImage};
+use crate::image::{ImageError, Images, PullOptions, ReadyImage};
 use crate::install::{FetchError, Fetcher, InstallError, Package, PackageError, Ready, install};
 use crate::machine::{Boot, Guest, GuestError, Machine, MachineError, Profile};
 use crate::probe::{
@@ -23,6 +23,8 @@ use crate::report::{CheckReport, InstallReport, Report, Verdict};
 pub struct Plan {
     /// The image.
     pub image: crate::image::Reference,
+    /// When its source is asked for it.
+    pub pull: PullOptions,
     /// The packages to install.
     pub packages: Vec<Package>,
     /// The units that have to be up.
@@ -166,8 +168,17 @@ fn describe(report: &mut Report, problem: &Problem) {
     }
     report.verdict = Verdict::Error;
     report.error = Some(problem.to_string());
+    report.is_usage = match problem {
+        Problem::Image(error) => error.is_usage(),
+        // It was there when the command line was read.
+        Problem::Package(_) => true,
+        _ => false,
+    };
     report.hint = match problem {
         Problem::Image(error) => error.hint(),
+        Problem::Fetch(FetchError::Offline { .. }) => {
+            Some("a run without --offline puts it there".to_owned())
+        }
         Problem::Machine(error) => error.hint().map(str::to_owned),
         _ => None,
     };
@@ -193,7 +204,11 @@ struct Run<'a> {
 impl Run<'_> {
     async fn drive(&mut self) -> Result<(), Problem> {
         let began = Instant::now();
-        let image = self.context.images.get_or_pull(&self.plan.image).await?;
+        let image = self
+            .context
+            .images
+            .pull(&self.plan.image, &self.plan.pull)
+            .await?;
         self.report.timings.pull = began.elapsed();
         let ((machine, elapsed), fetched) = self.boot_and_fetch(&image).await?;
         self.report.machine = Some(machine.name().to_owned());
@@ -438,6 +453,7 @@ impl Report {
             install: None,
             checks: Vec::new(),
             error: None,
+            is_usage: false,
             hint: None,
             evidence: Vec::new(),
             timings: crate::report::Timings::default(),

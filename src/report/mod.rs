@@ -44,6 +44,9 @@ pub struct Report {
     pub checks: Vec<CheckReport>,
     /// Why there is no verdict.
     pub error: Option<String>,
+    /// Whether that is a mistake in what was asked for.
+    #[serde(skip)]
+    pub is_usage: bool,
     /// What to do about that.
     pub hint: Option<String>,
     /// What shows why it failed.

@@ -101,6 +101,15 @@ fn of_commands() {
           --image <IMAGE>           The image: a name of `postroj list-images`, a registry's NAME:TAG or
                                     `docker://NAME`, the URL or the path (with a /) of a root-filesystem
                                     tarball, or a directory
+          --pull <WHEN>             When to ask the image's source: always takes what the store has only
+                                    if there is nothing newer, missing (the default) whenever the store
+                                    has the image, never in any case
+          --locked <FILE>           Take the images that FILE has, by their digests, and no others;
+                                    `postroj pull --lock FILE` writes it. What has no digest to ask for
+                                    (a bootstrap, and the layer that makes an image bootable) has to be
+                                    in the store or to come out the same
+          --offline                 Leave the network alone: take what the store and the caches have,
+                                    and say what is missing
       -p, --package <PACKAGE>       A package to install: an http(s) URL, a file, or a name that the
                                     distribution's repositories know; may be repeated
           --check-unit <UNIT>       A unit that has to be up and stay up; without an ending it is a
@@ -131,7 +140,15 @@ fn of_commands() {
 
     Options:
           --all            Pull every image of the catalogue that can work
-          --force          Get it anew, even if the store has it
+          --force          Get it anew, and make it bootable anew, even if it is up to date
+          --lock <FILE>    Note in FILE, for --locked, which images the names stand for now; what it
+                           says of other images stays
+          --locked <FILE>  Take the images that FILE has, by their digests, and no others; `postroj pull
+                           --lock FILE` writes it. What has no digest to ask for (a bootstrap, and the
+                           layer that makes an image bootable) has to be in the store or to come out the
+                           same
+          --offline        Leave the network alone: take what the store and the caches have, and say
+                           what is missing
           --source <KIND>  Take it from this kind of source only [possible values: oci, tarball,
                            bootstrap]
       -h, --help           Print help (see more with '--help')

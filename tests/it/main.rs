@@ -6,10 +6,10 @@
 mod cli;
 mod distributions;
 mod help;
-mod layers;
 mod machines;
 mod managers;
 mod packages;
+mod pulling;
 mod self_check;
 mod signals;
 mod snapshots;

@@ -1,11 +1,13 @@
 //! `list-images` and `pull`: the catalogue and the store.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use postroj::image::catalogue::{Entry, Family, SourceKind};
-use postroj::image::{PullOptions, Reference};
+use postroj::image::{LockFile, PullOptions, PullPolicy, Pulled, ReadyImage, Reference};
 use serde::Serialize;
 
+use super::getting::Getting;
 use super::pkgprobe::Signals;
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit, require_root};
@@ -111,6 +113,12 @@ pub(in crate::cli) fn human_size(bytes: u64) -> String {
 ///
 /// The sources of an image are tried in order; one that cannot be reached is passed over, and a
 /// line says so.
+///
+/// An image that is in the store is compared with the source that it came from. A registry is asked
+/// for the digest that it has under the tag now, a web server whether a tarball has changed; an
+/// image that was asked for by digest, a file or directory that has not changed, and a bootstrap
+/// whose recipe has not changed are up to date without anybody being asked. --force gets the image
+/// anew all the same, and makes it bootable anew, from what the package mirror has now.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pull {
     /// The images; see `postroj pkgprobe --help` for what they can be
@@ -119,9 +127,15 @@ pub(crate) struct Pull {
     /// Pull every image of the catalogue that can work
     #[arg(long, conflicts_with = "images")]
     all: bool,
-    /// Get it anew, even if the store has it
-    #[arg(long)]
+    /// Get it anew, and make it bootable anew, even if it is up to date
+    #[arg(long, conflicts_with = "offline")]
     force: bool,
+    /// Note in FILE, for --locked, which images the names stand for now; what it says of other
+    /// images stays
+    #[arg(long, value_name = "FILE", conflicts_with = "locked")]
+    lock: Option<PathBuf>,
+    #[command(flatten)]
+    getting: Getting,
     /// Take it from this kind of source only
     #[arg(long, value_name = "KIND")]
     source: Option<Source>,
@@ -167,12 +181,19 @@ impl Pull {
             }
         }
         let options = PullOptions {
+            policy: PullPolicy::Always,
             force: self.force,
+            locked: self.getting.lock_file()?,
+            offline: self.getting.is_offline(settings),
             source: self.source.map(|source| match source {
                 Source::Oci => SourceKind::Oci,
                 Source::Tarball => SourceKind::Tarball,
                 Source::Bootstrap => SourceKind::Bootstrap,
             }),
+        };
+        let mut lock = match &self.lock {
+            Some(path) => Some(LockFile::load_or_new(path).map_err(CommandError::usage)?),
+            None => None,
         };
         let mut failed = Vec::new();
         for reference in &references {
@@ -181,7 +202,16 @@ impl Pull {
                 pulled = images.pull(reference, &options) => pulled,
             };
             match pulled {
-                Ok(image) => output.note(&format!("{}: ready", image.name)),
+                Ok(image) => {
+                    output.note(&format!(
+                        "{}: {}",
+                        image.record.name,
+                        outcome(&image, &options)
+                    ));
+                    if let Some(file) = &mut lock {
+                        images.lock(&image, file)?;
+                    }
+                }
                 // With several, one that fails does not keep the others from being had.
                 Err(error) if references.len() > 1 => {
                     output.note(&format!("{reference}: {error}"));
@@ -189,6 +219,9 @@ impl Pull {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        if let Some(file) = &lock {
+            file.save().map_err(CommandError::usage)?;
         }
         if failed.is_empty() {
             Ok(Exit::Success)
@@ -198,6 +231,17 @@ impl Pull {
                 failed.join(", ")
             )))
         }
+    }
+}
+
+/// What came of a pull.
+fn outcome(image: &ReadyImage, options: &PullOptions) -> &'static str {
+    match image.pulled {
+        Pulled::New => "pulled",
+        Pulled::Newer => "a newer one was pulled",
+        Pulled::UpToDate => "up to date",
+        Pulled::Stored if options.locked.is_some() => "in the store, as locked",
+        Pulled::Stored => "in the store",
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file for each group of commands; the comments on the arguments are the help.
 
 pub(super) mod generate;
+pub(super) mod getting;
 pub(super) mod images;
 pub(super) mod machines;
 pub(super) mod pkgprobe;

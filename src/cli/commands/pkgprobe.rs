@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use postroj::image::PullOptions;
 use postroj::install::{Fetcher, Package};
 use postroj::machine::Profile;
 use postroj::pkgprobe::{Cancelled, Context, Plan, run};
@@ -9,6 +10,7 @@ use postroj::probe::{NetworkTarget, Patience, UnitName};
 use postroj::report::{Report, Verdict, render};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::getting::{Getting, Pull};
 use crate::cli::config::Settings;
 use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit, require_root};
@@ -25,6 +27,18 @@ pub(crate) struct Pkgprobe {
     /// or the path (with a /) of a root-filesystem tarball, or a directory
     #[arg(long, value_name = "IMAGE")]
     image: String,
+    /// When to ask the image's source: always takes what the store has only if there is nothing
+    /// newer, missing (the default) whenever the store has the image, never in any case
+    #[arg(
+        long,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        default_value = "missing",
+        hide_default_value = true
+    )]
+    pull: Pull,
+    #[command(flatten)]
+    getting: Getting,
     /// A package to install: an http(s) URL, a file, or a name that the distribution's
     /// repositories know; may be repeated
     #[arg(long = "package", short = 'p', value_name = "PACKAGE")]
@@ -80,15 +94,18 @@ impl Pkgprobe {
         settings: &Settings,
         output: &Output,
     ) -> Result<Exit, CommandError> {
-        let plan = self.plan()?;
+        let plan = self.plan(settings)?;
         postroj::image::check(&settings.catalogue()?, &plan.image)?;
         require_root()?;
         // Signals from now on end the run in order.
         let mut signals = Signals::listen()?;
         let progress = output.progress();
         let images = settings.images(&progress)?;
-        let fetcher =
-            Fetcher::new(&settings.cache_dir, progress.clone()).map_err(CommandError::internal)?;
+        let fetcher = if plan.pull.offline {
+            Fetcher::offline(&settings.cache_dir, progress.clone())
+        } else {
+            Fetcher::new(&settings.cache_dir, progress.clone()).map_err(CommandError::internal)?
+        };
         let context = Context {
             images: &images,
             fetcher: &fetcher,
@@ -103,7 +120,7 @@ impl Pkgprobe {
     }
 
     /// What was typed → what was meant.
-    fn plan(&self) -> Result<Plan, CommandError> {
+    fn plan(&self, settings: &Settings) -> Result<Plan, CommandError> {
         let image = postroj::image::Reference::load(&self.image).map_err(CommandError::usage)?;
         let packages: Vec<Package> = collect(&self.packages, Package::parse)?;
         for package in &packages {
@@ -111,6 +128,12 @@ impl Pkgprobe {
         }
         Ok(Plan {
             image,
+            pull: PullOptions {
+                policy: self.pull.into(),
+                locked: self.getting.lock_file()?,
+                offline: self.getting.is_offline(settings),
+                ..PullOptions::default()
+            },
             packages,
             units: collect(&self.units, UnitName::parse)?,
             addresses: collect(&self.addresses, NetworkTarget::parse)?,
@@ -145,7 +168,12 @@ impl Pkgprobe {
             (Verdict::Passed, _) => Ok(Exit::Success),
             (Verdict::Failed, _) => Ok(Exit::Failed),
             (Verdict::Error, Some(error)) => {
-                Err(CommandError::internal(error).with_hint(report.hint.clone()))
+                let made = if report.is_usage {
+                    CommandError::usage(error)
+                } else {
+                    CommandError::internal(error)
+                };
+                Err(made.with_hint(report.hint.clone()))
             }
             (Verdict::Error, None) => Ok(Exit::NoVerdict),
         }

@@ -5,6 +5,8 @@ use std::{env::consts::ARCH, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use url::Url;
 
+use crate::image::digest::Digest;
+
 /// The longest host name that Linux allows (`HOST_NAME_MAX`, hostname(7)).
 const HOST_NAME_MAX: usize = 64;
 /// The longest label of a host name (RFC 1035, section 2.3.4).
@@ -118,6 +120,15 @@ pub struct Bootstrap {
     /// Packages to have beyond the minimum.
     #[serde(default)]
     pub include: Vec<String>,
+}
+
+impl Bootstrap {
+    /// Changes with anything that makes another image: what is said here, and the way to make it.
+    pub(in crate::image) fn fingerprint(&self) -> String {
+        /// To be counted up when what postroj adds of itself changes.
+        const WAY: u32 = 1;
+        Digest::of(format!("{WAY} {ARCH} {self:?}")).to_string()
+    }
 }
 
 fn main_component() -> Vec<String> {

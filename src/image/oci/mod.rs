@@ -145,6 +145,14 @@ impl RemoteImage {
         }
     }
 
+    /// The digest that the registry has for the reference now.
+    pub(super) async fn digest(
+        reference: &OciReference,
+        registries: &Registries,
+    ) -> Result<Digest, OciError> {
+        Ok(Self::find(reference, registries).await?.digest)
+    }
+
     async fn open(transport: Transport, reference: &OciReference) -> Result<Self, OciError> {
         let asked = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => digest.to_string(),

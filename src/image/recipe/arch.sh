@@ -5,6 +5,9 @@ if [ ! -d /etc/pacman.d/gnupg ]; then
 fi
 pacman --noconfirm -Sy
 pacman --noconfirm --needed -S systemd systemd-sysvcompat dbus $POSTROJ_PACKAGES
-rm -rf /var/cache/pacman/pkg/* /var/log/pacman.log
+rm -rf /var/cache/pacman/pkg/*
+# What was installed now has the time of the image.
+find /var/lib/pacman/local -name desc -mmin -60 -exec \
+    sed -i -e '/^%INSTALLDATE%$/{n;s/.*/'"$SOURCE_DATE_EPOCH"'/}' {} +
 # An agent that is left would keep the root busy.
 gpgconf --homedir /etc/pacman.d/gnupg --kill all 2>/dev/null || :

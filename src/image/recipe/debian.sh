@@ -14,4 +14,4 @@ apt-get -q -y --no-install-recommends install systemd systemd-sysv dbus ca-certi
 mkdir -p /var/www/html
 apt-get -q -y clean
 rm -f /usr/sbin/policy-rc.d
-rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin

@@ -7,4 +7,4 @@ find /etc/systemd/system /usr/lib/systemd/system -maxdepth 2 -type l -lname /dev
     ! -name 'systemd-firstboot.service' -delete 2>/dev/null || :
 "$tool" -y install systemd dbus $POSTROJ_PACKAGES
 "$tool" -y clean all
-rm -rf /var/cache/dnf/* /var/cache/yum/* /var/cache/libdnf5/* /var/log/dnf* /var/log/yum* /var/log/hawkey.log
+rm -rf /var/cache/dnf/* /var/cache/yum/* /var/cache/libdnf5/*

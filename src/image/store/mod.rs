@@ -7,7 +7,8 @@
 //!                        /layer.json  what it was made from, its entries and bytes
 //!   layers/chain-<chainID>/…          a layer that needed the ones below it (a directory that it
 //!                                     only implies, a hard link into a lower layer)
-//!   layers/derived-<sha256>/…         a layer made here, by the digest of what it was made from
+//!   layers/derived-<sha256>/…         a layer made here, by the digest of what it was made from and,
+//!                                     if packages were installed in it, of what came of that
 //!   images/<slug>-<12 hex>.json       an image: its source, its layers, its config
 //!   tmp/<random>/                     work in progress, locked by who does it
 //!   locks/image-…, locks/layer-…      exclusive while that is made
@@ -202,6 +203,12 @@ pub struct LayerRecord {
     pub entries: u64,
     /// How many bytes are in its files.
     pub bytes: u64,
+    /// For one that makes an image bootable, the digest of what it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Digest>,
+    /// For the same, the digest of what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Digest>,
 }
 
 /// A layer that is whole and still below `tmp`.
@@ -310,6 +317,37 @@ impl Store {
 
     fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// The newest layer that was made here from these inputs, whatever came of them.
+    /// With `content`, only one that came to this.
+    pub(super) fn layer_made_from(
+        &self,
+        inputs: &Digest,
+        content: Option<&Digest>,
+    ) -> Result<Option<LayerId>, StoreError> {
+        let mut found: Option<(std::time::SystemTime, LayerId)> = None;
+        for id in self.layers()? {
+            if id.kind != Kind::Derived {
+                continue;
+            }
+            // One that is removed meanwhile is not there to be found.
+            let Ok(noted) = self.layer_record(&id) else {
+                continue;
+            };
+            if noted.inputs.as_ref() != Some(inputs)
+                || (content.is_some() && noted.content.as_ref() != content)
+            {
+                continue;
+            }
+            let record = self.layer(&id).join("layer.json");
+            let made = record.metadata().and_then(|found| found.modified());
+            let made = made.map_err(|source| StoreError::io(&record, source))?;
+            if found.as_ref().is_none_or(|(newest, _)| *newest < made) {
+                found = Some((made, id));
+            }
+        }
+        Ok(found.map(|(_, id)| id))
     }
 
     /// A directory for work in progress, which is removed with the value.
@@ -471,6 +509,8 @@ mod tests {
             made_from: "a test".to_owned(),
             entries: 0,
             bytes: 0,
+            inputs: None,
+            content: None,
         };
         let mut holds = Vec::new();
         for _ in 0..2 {

@@ -1,13 +1,23 @@
 //! Making an image bootable: systemd as its init, a system bus, services that may start.
 //!
 //! Images of container registries mostly lack all three. What is missing is installed once, by
-//! the distribution's own package manager, into one more layer, whose name is the digest of what
-//! it was made from: the recipe, what the catalogue adds to it, and the layers below.
+//! the distribution's own package manager, into one more layer. It is found again by the digest of
+//! what it was made from: the recipe, what the catalogue adds to it, and the layers below. Its own
+//! name has the digest of what came of that in it, too: a mirror goes on, and a layer that was made
+//! anew must not take the place of one that a machine has mounted.
+//!
+//! From the same inputs and the same state of the mirror comes the same layer: times are those of
+//! the packages, and logs, caches, identities and seeds are removed. What stays is what a package
+//! manager notes of the time of an installation: in rpm's database.
+
+mod content;
+mod make;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
@@ -19,13 +29,14 @@ use super::layer::remove_at;
 use super::rootfs::Rootfs;
 use super::store::LayerId;
 
-/// To be counted up when a recipe changes in a way that old layers must not survive.
-const RECIPE_VERSION: u32 = 1;
-pub(super) const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// To be counted up when what is done beside the recipe changes in a way that old layers must not
+/// survive.
+const RECIPE_VERSION: u32 = 2;
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// What is found in a root that matters for booting it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Readiness {
+enum Readiness {
     /// It boots as it is.
     Ready,
     /// This is missing or in the way.
@@ -33,7 +44,7 @@ pub(super) enum Readiness {
 }
 
 /// Looks whether the root boots as it is.
-pub(super) fn readiness(root: &Rootfs) -> io::Result<Readiness> {
+fn readiness(root: &Rootfs) -> io::Result<Readiness> {
     let exists = |paths: &[&str]| -> io::Result<bool> {
         for path in paths {
             if root.exists(path)? {
@@ -77,19 +88,19 @@ pub(super) fn family(root: &Rootfs) -> io::Result<Option<Family>> {
 }
 
 /// The script that makes a root of the family bootable.
-pub(super) fn script(family: Family, provision: &Provision) -> String {
+fn script(family: Family, provision: &Provision) -> String {
     let recipe = match family {
-        Family::Debian => include_str!("recipe/debian.sh"),
-        Family::Redhat => include_str!("recipe/redhat.sh"),
-        Family::Suse => include_str!("recipe/suse.sh"),
-        Family::Arch => include_str!("recipe/arch.sh"),
+        Family::Debian => include_str!("../recipe/debian.sh"),
+        Family::Redhat => include_str!("../recipe/redhat.sh"),
+        Family::Suse => include_str!("../recipe/suse.sh"),
+        Family::Arch => include_str!("../recipe/arch.sh"),
     };
     let packages: Vec<String> = provision.packages.iter().map(|name| quoted(name)).collect();
     let setup = provision.setup.as_deref().unwrap_or_default();
     format!(
         "set -e\nPOSTROJ_PACKAGES={}\n{setup}\n{recipe}\n{}",
         quoted(&packages.join(" ").replace('\'', "")),
-        include_str!("recipe/scrub.sh")
+        include_str!("../recipe/scrub.sh")
     )
 }
 
@@ -97,35 +108,16 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The name of the layer that the script makes on top of these.
-pub(super) fn layer_id(script: &str, layers: &[LayerId]) -> LayerId {
+/// What the layer is made from that the script makes on top of these.
+fn inputs(script: &str, layers: &[LayerId]) -> Digest {
     let below: Vec<String> = layers.iter().map(ToString::to_string).collect();
     let inputs = format!("{RECIPE_VERSION}\n{}\n{script}", below.join("\n"));
-    LayerId::derived(Digest::of(inputs))
-}
-
-/// Counts the entries of a layer that was made here and the bytes in its files.
-pub(super) fn measure(root: &Path) -> io::Result<(u64, u64)> {
-    let (mut entries, mut bytes) = (0, 0);
-    let mut pending: Vec<PathBuf> = vec![root.to_owned()];
-    while let Some(directory) = pending.pop() {
-        for entry in std::fs::read_dir(directory)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            entries += 1;
-            if metadata.is_dir() {
-                pending.push(entry.path());
-            } else if metadata.is_file() {
-                bytes += metadata.len();
-            }
-        }
-    }
-    Ok((entries, bytes))
+    Digest::of(inputs)
 }
 
 /// Removes from the layer what the run has left and the image must not keep: what lies in
 /// temporary directories, and the file that only was there to mount the host's resolv.conf on.
-pub(super) fn scrub(layer: &Path) -> io::Result<()> {
+fn scrub(layer: &Path) -> io::Result<()> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let root = File::open(layer)?;
     let open = |path: &str| {
@@ -169,8 +161,20 @@ fn names(directory: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
+/// The time of the image: when its distribution's release was packaged, in seconds since 1970.
+fn epoch(root: &Rootfs) -> io::Result<i64> {
+    for path in ["/usr/lib/os-release", "/etc/os-release"] {
+        if let Some(found) = root.resolve(path)?
+            && found.kind == FileType::RegularFile
+        {
+            return Ok(root.file(&found)?.metadata()?.mtime());
+        }
+    }
+    Ok(0)
+}
+
 /// The mode that the root of the layer must have, so that the composed root keeps its own.
-pub(super) fn root_mode(root: &Rootfs) -> io::Result<u32> {
+fn root_mode(root: &Rootfs) -> io::Result<u32> {
     Ok(match root.locate(b"")? {
         Some(found) if found.kind == FileType::Directory => found.mode,
         _ => 0o755,
@@ -207,10 +211,10 @@ mod tests {
             packages: vec!["x".to_owned()],
         };
         let below = [LayerId::diff(Digest::of("x"))];
-        let first = layer_id(&script(Family::Debian, &plain), &below);
-        assert_eq!(layer_id(&script(Family::Debian, &plain), &below), first);
-        assert_ne!(layer_id(&script(Family::Debian, &more), &below), first);
-        assert_ne!(layer_id(&script(Family::Debian, &plain), &[]), first);
+        let first = inputs(&script(Family::Debian, &plain), &below);
+        assert_eq!(inputs(&script(Family::Debian, &plain), &below), first);
+        assert_ne!(inputs(&script(Family::Debian, &more), &below), first);
+        assert_ne!(inputs(&script(Family::Debian, &plain), &[]), first);
     }
 
     #[test]
