@@ -6,6 +6,7 @@
 mod cli;
 mod distributions;
 mod help;
+mod layers;
 mod machines;
 mod managers;
 mod packages;

@@ -412,6 +412,7 @@ fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn failed(path: &[u8], source: io::Error) -> LayerError {
     match source.kind() {
         io::ErrorKind::NotADirectory => LayerError::refused(path, source.to_string()),
+        io::ErrorKind::UnexpectedEof => LayerError::refused(path, "the archive ends within it"),
         _ => LayerError::write(path, source),
     }
 }

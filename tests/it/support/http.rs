@@ -17,6 +17,7 @@ pub(crate) struct Answer {
     /// How much of the body is sent before nothing more is, the connection staying open.
     stall_at: Option<usize>,
     ranges: bool,
+    headers: Vec<(&'static str, String)>,
 }
 
 impl Answer {
@@ -27,6 +28,7 @@ impl Answer {
             cut_at: None,
             stall_at: None,
             ranges: true,
+            headers: Vec::new(),
         }
     }
 
@@ -49,6 +51,12 @@ impl Answer {
             stall_at: Some(length),
             ..self
         }
+    }
+
+    /// One more header.
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     pub(crate) fn without_ranges(self) -> Self {
@@ -153,9 +161,12 @@ impl Drop for Server {
 
 fn serve(stream: &TcpStream, shared: &Shared) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let Some(path) = lines
-        .next()
-        .and_then(|line| Some(line.split(' ').nth(1)?.to_owned()))
+    let Some(line) = lines.next() else {
+        return;
+    };
+    let Some((method, path)) = line
+        .split_once(' ')
+        .and_then(|(method, rest)| Some((method, rest.split(' ').next()?.to_owned())))
     else {
         return;
     };
@@ -178,10 +189,15 @@ fn serve(stream: &TcpStream, shared: &Shared) {
             .unwrap_or_else(|| Answer::status(404))
     };
     shared.asked.notify_all();
-    reply(stream, &answer, from).ok();
+    reply(stream, &answer, from, method == "HEAD").ok();
 }
 
-fn reply(mut stream: &TcpStream, answer: &Answer, from: Option<usize>) -> std::io::Result<()> {
+fn reply(
+    mut stream: &TcpStream,
+    answer: &Answer,
+    from: Option<usize>,
+    head: bool,
+) -> std::io::Result<()> {
     let total = answer.body.len();
     let start = from.filter(|from| answer.ranges && *from < total && answer.status == 200);
     let (status, body) = match start {
@@ -204,7 +220,13 @@ fn reply(mut stream: &TcpStream, answer: &Answer, from: Option<usize>) -> std::i
         // Without a validator no client can tell that the rest is of the same file.
         write!(stream, "Accept-Ranges: bytes\r\nETag: \"{total}\"\r\n")?;
     }
+    for (name, value) in &answer.headers {
+        write!(stream, "{name}: {value}\r\n")?;
+    }
     write!(stream, "\r\n")?;
+    if head {
+        return Ok(());
+    }
     // A client that asks for what comes after the cut gets it.
     let limit = answer.cut_at.or(answer.stall_at);
     let length = limit.and_then(|limit| limit.checked_sub(start.unwrap_or(0)));

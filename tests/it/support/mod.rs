@@ -11,15 +11,19 @@
 //! | [`image`] | postroj's own store, filled once |
 //! | [`deb`] | packages built on the spot |
 //! | [`http`] | a web server with faults |
+//! | [`archive`] | archives written entry by entry, however bad |
+//! | [`oci`] | images on that server, and postroj pulling them |
 //! | [`registry`] | a container registry on loopback |
 //! | [`sweep`] | what a run has left behind |
 //! | [`tiny`] | roots of a few kilobytes |
 
+pub(crate) mod archive;
 pub(crate) mod cache;
 pub(crate) mod deb;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod nested;
+pub(crate) mod oci;
 pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod registry;
