@@ -1,7 +1,7 @@
 //! Digests, as OCI writes them: `sha256:` and 64 lower-case hexadecimal digits, nothing else.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -109,7 +109,7 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// Digests and counts what is read through it.
+/// Digests and counts what is read or written through it.
 pub(super) struct Hashing<R> {
     inner: R,
     hasher: Sha256,
@@ -130,10 +130,23 @@ impl<R> Hashing<R> {
         &self.inner
     }
 
-    /// The reader, and the digest of what was read and how many bytes it was.
+    /// The reader or writer, and the digest of what went through it and how many bytes it was.
     pub(super) fn into_parts(self) -> (R, (Digest, u64)) {
         let digest = Digest(self.hasher.finalize().into());
         (self.inner, (digest, self.bytes))
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let length = self.inner.write(buffer)?;
+        self.hasher.update(&buffer[..length]);
+        self.bytes += length as u64;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

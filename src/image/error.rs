@@ -7,6 +7,7 @@ use super::bootstrap::BootstrapError;
 use super::catalogue::SourceKind;
 use super::digest::Digest;
 use super::directory::DirectoryError;
+use super::export::ExportError;
 use super::layer::LayerError;
 use super::lockfile::LockFileError;
 use super::oci::OciError;
@@ -41,6 +42,15 @@ pub enum ImageError {
         /// What was asked for.
         name: String,
     },
+    /// The store has its record, and not all of its layers.
+    #[error("layers of {name} are missing in the store")]
+    Incomplete {
+        /// The image.
+        name: String,
+    },
+    /// It cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// It cannot be told which containers are up.
     #[error("cannot tell which containers are up: {source}")]
     Machines {
@@ -267,6 +277,11 @@ impl ImageError {
             | Self::Reference(_)
             | Self::NotLocked { .. }
             | Self::LockFile(_)
+            | Self::Export(
+                ExportError::Format { .. }
+                | ExportError::NotEmpty { .. }
+                | ExportError::Target { .. },
+            )
             | Self::Registries(
                 RegistriesError::Unreadable { .. }
                 | RegistriesError::Malformed { .. }
@@ -295,6 +310,7 @@ impl ImageError {
                 ))
             }
             Self::NotStored { .. } => Some("`postroj images` lists those that are".to_owned()),
+            Self::Incomplete { name } => Some(format!("postroj check --repair {name}")),
             Self::Store(StoreError::InUse { machines, .. }) => {
                 Some(format!("end it first: postroj stop {}", machines.join(" ")))
             }

@@ -16,7 +16,7 @@ use super::reference::Reference;
 use super::registries::Registries;
 use super::rootfs::Rootfs;
 use super::standing::Standing;
-use super::store::{Holds, ImageRecord, LayerId, Store, StoreError};
+use super::store::{Holds, ImageRecord, LayerId, Store, StoreError, Stored};
 use crate::progress::{Event, SharedProgress};
 
 /// An image in the store, complete, and kept there for as long as this lives.
@@ -221,6 +221,24 @@ impl Images {
     pub fn lock(&self, image: &ReadyImage, file: &mut LockFile) -> Result<(), ImageError> {
         file.insert(&image.record, self.provision_content(&image.record)?);
         Ok(())
+    }
+
+    /// Who listens to what is done.
+    pub(super) fn progress(&self) -> &SharedProgress {
+        &self.progress
+    }
+
+    /// The lower directories of an image of the store, topmost first, held where they are.
+    pub(super) async fn hold_stored(
+        &self,
+        image: &Stored,
+    ) -> Result<(Vec<PathBuf>, Holds), ImageError> {
+        match self.store.hold(image.record.all_layers()).await? {
+            Some(holds) => Ok((self.lowers(image.record.all_layers()), holds)),
+            None => Err(ImageError::Incomplete {
+                name: image.record.name.clone(),
+            }),
+        }
     }
 
     /// What the record of an image is found by.

@@ -9,11 +9,14 @@
 //! An image is hostile until it is in the store: see [`layer`] for how one is unpacked.
 
 mod acquire;
+mod archive;
 mod bootstrap;
 pub mod catalogue;
+mod compose;
 mod digest;
 mod directory;
 mod error;
+mod export;
 mod http;
 mod images;
 pub mod layer;
@@ -34,6 +37,7 @@ pub use catalogue::{Catalogue, Family, SourceKind};
 pub use digest::{Digest, DigestError};
 pub use directory::DirectoryError;
 pub use error::{ImageError, Missing, SourceError};
+pub use export::ExportError;
 pub use http::FetchError;
 pub use images::{Images, ReadyImage, check};
 pub use lockfile::{LockFile, LockFileError, LockedImage};

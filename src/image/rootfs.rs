@@ -185,7 +185,7 @@ fn look(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Look> {
     Ok(Look::Below)
 }
 
-fn is_opaque(directory: BorrowedFd<'_>) -> io::Result<bool> {
+pub(super) fn is_opaque(directory: BorrowedFd<'_>) -> io::Result<bool> {
     let mut value = [0_u8; 8];
     match rustix::fs::fgetxattr(directory, "trusted.overlay.opaque", &mut value[..]) {
         Ok(length) => Ok(&value[..length] == b"y"),

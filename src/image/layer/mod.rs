@@ -24,6 +24,7 @@ mod unpack;
 
 use std::io;
 
+pub(super) use entry::is_wanted_xattr;
 pub use inflate::Compression;
 pub(super) use job::{Feed, Job, blocking};
 pub(super) use tree::{copy_tree, remove_at};

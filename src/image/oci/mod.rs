@@ -93,6 +93,11 @@ impl OciError {
     }
 }
 
+/// The architecture of this machine, as OCI names it.
+pub(super) fn native_architecture() -> String {
+    manifest::native().trim_start_matches("linux/").to_owned()
+}
+
 /// A layer that is to be fetched.
 #[derive(Debug, Clone)]
 pub(super) struct RemoteLayer {

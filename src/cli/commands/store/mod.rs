@@ -3,7 +3,9 @@
 mod inspect;
 mod list;
 mod remove;
+mod transfer;
 
 pub(in crate::cli) use inspect::Inspect;
 pub(in crate::cli) use list::Images;
 pub(in crate::cli) use remove::{Gc, Rmi};
+pub(in crate::cli) use transfer::Export;
