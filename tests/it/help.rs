@@ -29,6 +29,7 @@ fn of_postroj() {
       inspect      Print all that is known of images in the store, as JSON
       rmi          Remove images from the store
       gc           Remove what nobody needs: layers without an image, and what killed runs have left
+      export       Write an image of the store to a file or a directory
       pkgprobe     Boot an image, install packages there, and check that their services run and answer
       machines     List the containers that are up
       stop         End containers
@@ -162,38 +163,6 @@ fn of_commands() {
           --json  Print JSON
       -h, --help  Print help (see more with '--help')
     ");
-    assert_snapshot!(of("machines"), @"
-    List the containers that are up
-
-    Usage: postroj machines [OPTIONS]
-
-    Options:
-          --json  Print JSON
-      -h, --help  Print help (see more with '--help')
-    ");
-    assert_snapshot!(of("stop"), @"
-    End containers
-
-    Usage: postroj stop [OPTIONS] [MACHINE]...
-
-    Arguments:
-      [MACHINE]...  Their names, as `postroj machines` lists them
-
-    Options:
-          --all   End every container that was kept
-      -h, --help  Print help (see more with '--help')
-    ");
-    assert_snapshot!(of("shell"), @"
-    Open a login shell in a container that was kept with --keep
-
-    Usage: postroj shell [OPTIONS] <MACHINE>
-
-    Arguments:
-      <MACHINE>  The container's name, as `postroj machines` lists it
-
-    Options:
-      -h, --help  Print help (see more with '--help')
-    ");
     assert_snapshot!(of("doctor"), @"
     Check whether this host can run containers
 
@@ -228,7 +197,56 @@ fn of_commands() {
 }
 
 #[test]
+fn of_commands_for_containers() {
+    assert_snapshot!(of("machines"), @"
+    List the containers that are up
+
+    Usage: postroj machines [OPTIONS]
+
+    Options:
+          --json  Print JSON
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("stop"), @"
+    End containers
+
+    Usage: postroj stop [OPTIONS] [MACHINE]...
+
+    Arguments:
+      [MACHINE]...  Their names, as `postroj machines` lists them
+
+    Options:
+          --all   End every container that was kept
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("shell"), @"
+    Open a login shell in a container that was kept with --keep
+
+    Usage: postroj shell [OPTIONS] <MACHINE>
+
+    Arguments:
+      <MACHINE>  The container's name, as `postroj machines` lists it
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+    ");
+}
+
+#[test]
 fn of_commands_for_the_store() {
+    assert_snapshot!(of("export"), @"
+    Write an image of the store to a file or a directory
+
+    Usage: postroj export [OPTIONS] <IMAGE> <FILE|DIR>
+
+    Arguments:
+      <IMAGE>     The image, as `postroj images` lists it
+      <FILE|DIR>  Where to: FILE.tar, .tar.gz, .tar.xz or .tar.zst, or a directory (with a / at its end
+                  if it is not there yet)
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+    ");
     assert_snapshot!(of("images"), @"
     List the images in the store, and what they take
 
