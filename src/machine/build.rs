@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::overlay::Overlaid;
 use super::spec::{Payload, Writable};
 use super::{Launch, MachineError, Running};
 
@@ -17,6 +18,8 @@ pub struct Build<'a> {
     pub upper: &'a Path,
     /// An empty directory on the same file system, for overlayfs.
     pub work: &'a Path,
+    /// The directories of the host that the script sees; each has a place to keep what it writes.
+    pub overlaid: &'a [Overlaid],
     /// The script, for `/bin/sh -e`.
     pub script: &'a str,
     /// How long it may take.
@@ -63,6 +66,8 @@ pub async fn build(build: Build<'_>) -> Result<String, BuildError> {
             upper: build.upper.to_owned(),
             work: build.work.to_owned(),
         },
+        overlaid: build.overlaid.to_vec(),
+        isolated: false,
         payload: Payload::Script(build.script.to_owned()),
     })
     .await?;

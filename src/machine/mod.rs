@@ -16,6 +16,7 @@ mod error;
 mod guest;
 mod host;
 mod nspawn;
+mod overlay;
 mod profile;
 mod root;
 mod rootfs;
@@ -38,6 +39,7 @@ pub use error::MachineError;
 pub use guest::{Command, ExitStatus, Guest, GuestError, Output, Unit, UnitState};
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
 pub use nspawn::{MINIMUM_SYSTEMD, Nspawn};
+pub use overlay::Overlaid;
 pub use profile::Profile;
 pub use runtime::{PREFIX, Record, Runtime};
 pub use shell::shell;
@@ -54,6 +56,10 @@ pub struct Boot {
     pub image: String,
     /// The image's layers, topmost first.
     pub lowers: Vec<PathBuf>,
+    /// The directories of the host that it sees.
+    pub overlaid: Vec<Overlaid>,
+    /// Whether it has no network but its own loopback.
+    pub isolated: bool,
     /// What of the image's system is started.
     pub profile: Profile,
     /// How long it may take until systemd has started everything.
@@ -76,6 +82,8 @@ impl Machine {
             image: boot.image.clone(),
             lowers: boot.lowers,
             writable: Writable::Memory(nspawn::default_memory()),
+            overlaid: boot.overlaid,
+            isolated: boot.isolated,
             payload: Payload::Boot {
                 masked: boot
                     .profile

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
+use super::overlay;
 use super::rootfs::Rootfs;
 use super::spec::{CgroupOwner, Payload, Spec, Writable};
 
@@ -82,6 +83,7 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
     mount_overlay(spec, &scratch, &root)?;
     let inside = Rootfs::open(&root)?;
     furnish(spec, &inside)?;
+    overlay::show(&spec.overlaid, &scratch, &inside)?;
     Ok(Assembled {
         directory: spec.directory.clone(),
         systemd: systemd_version(&inside),
@@ -107,15 +109,6 @@ fn hide_nspawn_state(spec: &Spec) -> io::Result<()> {
 }
 
 fn mount_overlay(spec: &Spec, scratch: &Path, root: &Path) -> io::Result<()> {
-    let links = scratch.join("l");
-    fs::create_dir(&links)?;
-    // mount(2) takes one page of options. Short links hold hundreds of layers in it.
-    let mut lowers = Vec::with_capacity(spec.lowers.len());
-    for (number, lower) in spec.lowers.iter().enumerate() {
-        let link = links.join(number.to_string());
-        std::os::unix::fs::symlink(lower, &link)?;
-        lowers.push(number.to_string());
-    }
     let (upper, work) = match &spec.writable {
         Writable::Memory(_) => {
             let (upper, work) = (scratch.join("upper"), scratch.join("work"));
@@ -126,32 +119,26 @@ fn mount_overlay(spec: &Spec, scratch: &Path, root: &Path) -> io::Result<()> {
         Writable::Layer { upper, work } => (upper.clone(), work.clone()),
     };
     copy_root_attributes(&spec.lowers, &upper)?;
-    let link = |name: &str, target: &Path| -> io::Result<()> {
-        std::os::unix::fs::symlink(target, links.join(name))
+    let links = scratch.join("l");
+    let parts = |options| overlay::Parts {
+        lowers: &spec.lowers,
+        upper: &upper,
+        work: &work,
+        options,
     };
-    link("u", &upper)?;
-    link("w", &work)?;
-    let mut options = format!("lowerdir={},upperdir=u,workdir=w", lowers.join(":"));
-    options.push_str(match spec.writable {
+    let mounted = match spec.writable {
         // A rename of an image's directory works as on any file system.
-        Writable::Memory(_) => ",redirect_dir=on",
-        // A layer that is kept has to mean the same on any host: whole files, no marks.
-        Writable::Layer { .. } => ",redirect_dir=off,metacopy=off,index=off",
-    });
-    let options = CString::new(options)?;
-    let before = std::env::current_dir()?;
-    std::env::set_current_dir(&links)?;
-    let mounted = rustix::mount::mount(
-        "postroj",
-        root,
-        "overlay",
-        MountFlags::empty(),
-        options.as_c_str(),
-    );
-    std::env::set_current_dir(before)?;
+        Writable::Memory(_) => overlay::mount(&links, &parts(",redirect_dir=on"), root),
+        // A layer that is kept has to mean the same on any host: whole files, no marks. Whoever
+        // keeps it writes all of it to the disk at once, in the end.
+        Writable::Layer { .. } => {
+            let parts = parts(",redirect_dir=off,metacopy=off,index=off");
+            overlay::mount_volatile(&links, &parts, root)
+        }
+    };
     mounted.map_err(|error| {
         io::Error::new(
-            io::Error::from(error).kind(),
+            error.kind(),
             format!(
                 "cannot put the layers of {} together with overlayfs: {error}",
                 spec.image

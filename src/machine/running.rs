@@ -15,6 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use super::MachineError;
 use super::host::{self, Host, Launched};
 use super::nspawn::Nspawn;
+use super::overlay::Overlaid;
 use super::runtime::{self, Runtime};
 use super::spec::{DETACH, END_PATIENCE, Payload, Spec, Told, Writable};
 
@@ -28,6 +29,10 @@ pub(super) struct Launch {
     pub(super) lowers: Vec<PathBuf>,
     /// Where it writes.
     pub(super) writable: Writable,
+    /// The directories of the host that it sees.
+    pub(super) overlaid: Vec<Overlaid>,
+    /// Whether it has no network but its own loopback.
+    pub(super) isolated: bool,
     /// What runs in it.
     pub(super) payload: Payload,
 }
@@ -76,6 +81,8 @@ impl Running {
             directory: PathBuf::new(),
             lowers: launch.lowers,
             writable: launch.writable,
+            overlaid: launch.overlaid,
+            isolated: launch.isolated,
             payload: launch.payload,
             cgroups: host.cgroup_owner(),
             nspawn: nspawn.path,

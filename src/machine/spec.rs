@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::overlay::Overlaid;
+
 /// The line that makes the container stay up when postroj ends.
 pub(super) const DETACH: &str = "detach";
 
@@ -29,6 +31,10 @@ pub(super) struct Spec {
     pub(super) lowers: Vec<PathBuf>,
     /// Where it writes.
     pub(super) writable: Writable,
+    /// The directories of the host that it sees.
+    pub(super) overlaid: Vec<Overlaid>,
+    /// Whether it has no network but its own loopback.
+    pub(super) isolated: bool,
     /// What runs in it.
     pub(super) payload: Payload,
     /// Who looks after its cgroups.

@@ -103,7 +103,9 @@ impl<'a> Supervisor<'a> {
     /// Puts together what the container needs; on an error nothing is left of it.
     fn prepare(spec: &'a Spec, lock: OwnedFd) -> io::Result<Self> {
         let undo = Undo(spec);
-        let layers = spec.lowers.iter().map(|layer| runtime::hold(layer));
+        let shown = spec.overlaid.iter().map(|overlaid| &overlaid.source);
+        let layers = spec.lowers.iter().chain(shown);
+        let layers = layers.map(|layer| runtime::hold(layer));
         let layers = layers.collect::<io::Result<_>>()?;
         sys::unshare_mounts()?;
         let root = root::assemble(spec)?;
@@ -364,6 +366,9 @@ fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
         "--register={}",
         if registered { "yes" } else { "no" }
     ));
+    if spec.isolated {
+        arguments.push("--private-network".to_owned());
+    }
     match &spec.payload {
         Payload::Boot { .. } => arguments
             .extend(["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned)),

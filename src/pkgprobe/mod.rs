@@ -263,6 +263,8 @@ impl Run<'_> {
         let machine = Machine::boot(Boot {
             image: self.plan.image.machine_name(),
             lowers: image.lowers.clone(),
+            overlaid: Vec::new(),
+            isolated: self.plan.pull.offline,
             profile: self.plan.profile,
             timeout: self.plan.boot_timeout,
         })

@@ -131,6 +131,10 @@ fn of_commands() {
           --json                    Print the report as JSON
       -h, --help                    Print help (see more with '--help')
     ");
+}
+
+#[test]
+fn of_more_commands() {
     assert_snapshot!(of("pull"), @"
     Get images into the store, ready to boot
 

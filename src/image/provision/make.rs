@@ -182,6 +182,7 @@ impl Images {
             lowers,
             upper: &upper,
             work: &work,
+            overlaid: &[],
             script: &script,
             timeout: TIMEOUT,
         })

@@ -1,0 +1,114 @@
+//! Mounting overlayfs: for a container's root, and for directories of the host that a container
+//! sees and writes over without changing them.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use serde::{Deserialize, Serialize};
+
+use super::rootfs::Rootfs;
+
+/// A directory of the host that a container sees in place of one of its own. What it writes there
+/// goes elsewhere: the host's directory never changes by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlaid {
+    /// The directory of the host.
+    pub source: PathBuf,
+    /// The directory of the container. If it has none there, it sees nothing.
+    pub target: String,
+    /// Where what it writes is kept: this directory gets an `upper` and a `work` for overlayfs.
+    /// Without one, that is in memory and goes with the container.
+    pub kept: Option<PathBuf>,
+}
+
+/// What a mount is made of.
+pub(super) struct Parts<'a> {
+    /// Topmost first.
+    pub(super) lowers: &'a [PathBuf],
+    pub(super) upper: &'a Path,
+    pub(super) work: &'a Path,
+    /// Further options, each with a comma in front.
+    pub(super) options: &'a str,
+}
+
+/// Mounts at `target`; `links` is a directory to be made.
+pub(super) fn mount(links: &Path, parts: &Parts<'_>, target: &Path) -> io::Result<()> {
+    fs::create_dir(links)?;
+    // mount(2) takes one page of options. Short links hold hundreds of layers in it, and need no
+    // escapes whatever is in a path.
+    let mut lowers = Vec::with_capacity(parts.lowers.len());
+    for (number, lower) in parts.lowers.iter().enumerate() {
+        std::os::unix::fs::symlink(lower, links.join(number.to_string()))?;
+        lowers.push(number.to_string());
+    }
+    std::os::unix::fs::symlink(parts.upper, links.join("u"))?;
+    std::os::unix::fs::symlink(parts.work, links.join("w"))?;
+    let options = format!(
+        "lowerdir={},upperdir=u,workdir=w{}",
+        lowers.join(":"),
+        parts.options
+    );
+    let options = CString::new(options)?;
+    let before = std::env::current_dir()?;
+    std::env::set_current_dir(links)?;
+    let flags = MountFlags::empty();
+    let mounted = rustix::mount::mount("postroj", target, "overlay", flags, options.as_c_str());
+    std::env::set_current_dir(before)?;
+    mounted.map_err(Into::into)
+}
+
+/// Shows directories of the host in a root that stands; `scratch` is in memory.
+pub(super) fn show(overlaid: &[Overlaid], scratch: &Path, root: &Rootfs) -> io::Result<()> {
+    for (number, overlaid) in overlaid.iter().enumerate() {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let Ok(target) = root.open_at(&overlaid.target, flags, Mode::empty()) else {
+            continue;
+        };
+        let kept = match &overlaid.kept {
+            Some(kept) => kept.clone(),
+            None => scratch.join(format!("o{number}")),
+        };
+        let (upper, work) = (kept.join("upper"), kept.join("work"));
+        fs::create_dir_all(&upper)?;
+        fs::create_dir_all(&work)?;
+        let parts = Parts {
+            lowers: std::slice::from_ref(&overlaid.source),
+            upper: &upper,
+            work: &work,
+            // A package manager renames directories that are there already.
+            options: ",redirect_dir=on",
+        };
+        let links = scratch.join(format!("l{number}"));
+        // The descriptor has been resolved below the root: no link leads the mount elsewhere.
+        let path = format!("/proc/self/fd/{}", target.as_raw_fd());
+        mount(&links, &parts, Path::new(&path)).map_err(|error| {
+            let text = format!("cannot show {}: {error}", overlaid.target);
+            io::Error::new(error.kind(), text)
+        })?;
+    }
+    Ok(())
+}
+
+/// Mounts with the option by which overlayfs leaves out all syncs, where the kernel has it (5.10).
+/// A mount that was not taken down in order is then refused as an upper layer: it is for what is
+/// thrown away unless it came to a good end.
+pub(super) fn mount_volatile(links: &Path, parts: &Parts<'_>, target: &Path) -> io::Result<()> {
+    let options = format!("{},volatile", parts.options);
+    let volatile = Parts {
+        options: &options,
+        ..*parts
+    };
+    match mount(links, &volatile, target) {
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            fs::remove_dir_all(links)?;
+            mount(links, parts, target)
+        }
+        outcome => outcome,
+    }
+}
