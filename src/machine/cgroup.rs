@@ -153,6 +153,20 @@ impl Hierarchies {
         }
     }
 
+    /// Kills what runs in the container `machine`, whose init is `leader`, all at once: the kernel
+    /// then buries the processes side by side, and not one after the other behind their init.
+    ///
+    /// Nothing comes of it where there is no version 2 hierarchy, or Linux is older than 5.14.
+    pub(super) fn kill_payload(&self, machine: &str, leader: i32) {
+        let cgroup = fs::read_to_string(format!("/proc/{leader}/cgroup")).unwrap_or_default();
+        let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"));
+        if let (Some(mount_point), Some(payload)) =
+            (self.unified(), path.and_then(|path| payload(machine, path)))
+        {
+            let _ = fs::write(mount_point.join(payload).join("cgroup.kill"), "1");
+        }
+    }
+
     /// The names of the machines that have a cgroup here, also those that crashed.
     pub(super) fn machines(&self) -> Vec<String> {
         let mut names: Vec<String> = self
@@ -257,6 +271,17 @@ impl Cgroups {
     }
 }
 
+/// The cgroup that systemd-nspawn has made for the processes of `machine`, of which `path` is one's.
+/// The name is looked at because process numbers are used again.
+fn payload<'a>(machine: &str, path: &'a str) -> Option<&'a Path> {
+    let payload = Path::new(path)
+        .ancestors()
+        .find(|above| above.ends_with("payload"))?;
+    let owner = payload.parent()?.file_name()?.to_str()?;
+    let owner = owner.strip_suffix(".service").unwrap_or(owner);
+    (owner == machine).then_some(payload)
+}
+
 /// Makes a cgroup and its parent, which a neighbour may be removing at this moment.
 fn create_directory(directory: &Path) -> io::Result<()> {
     let mut attempts = 0;
@@ -356,6 +381,21 @@ mod tests {
             .map(|name| PathBuf::from(format!("/sys/fs/cgroup/{name}/postroj/postroj-x")))
             .collect();
         assert_eq!(cgroups.directories, expected);
+    }
+
+    #[test]
+    fn a_payload_is_that_of_its_machine() {
+        let of = |path| payload("postroj-x", path);
+        let direct = "postroj/postroj-x/payload/init.scope";
+        assert_eq!(of(direct), Some(Path::new("postroj/postroj-x/payload")));
+        let unit = "machine.slice/postroj-x.service/payload/system.slice/dbus.service";
+        assert_eq!(
+            of(unit),
+            Some(Path::new("machine.slice/postroj-x.service/payload"))
+        );
+        assert_eq!(of("postroj/postroj-y/payload/init.scope"), None);
+        assert_eq!(of("postroj/postroj-x"), None);
+        assert_eq!(of("init.scope"), None);
     }
 
     #[test]

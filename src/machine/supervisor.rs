@@ -63,10 +63,10 @@ pub fn supervise() -> io::Result<()> {
     })
 }
 
-/// Reads one line, and no byte more: what follows belongs to the conversation.
+/// Reads one line, which is all that postroj says before it has an answer.
 fn read_spec(socket: &StdUnixStream) -> io::Result<Spec> {
     let mut line = Vec::new();
-    BufReader::with_capacity(1, socket).read_until(b'\n', &mut line)?;
+    BufReader::new(socket).read_until(b'\n', &mut line)?;
     serde_json::from_slice(&line).map_err(io::Error::other)
 }
 
@@ -89,6 +89,7 @@ struct Supervisor<'a> {
     /// Say the same of the layers that the root is made of.
     _layers: Vec<OwnedFd>,
     root: Assembled,
+    hierarchies: Hierarchies,
     cgroups: Option<Cgroups>,
     joined: Vec<OwnedFd>,
 }
@@ -124,6 +125,7 @@ impl<'a> Supervisor<'a> {
             _lock: lock,
             _layers: layers,
             root,
+            hierarchies,
             cgroups,
             joined,
         })
@@ -201,7 +203,7 @@ impl<'a> Supervisor<'a> {
         };
         let status = match reason {
             Reason::Itself(status) => status,
-            Reason::Asked => self.end(&mut child, pid).await?,
+            Reason::Asked => self.end(&mut child, pid, leader).await?,
         };
         if output_open {
             // What is in the pipe now; somebody else may hold it open.
@@ -226,7 +228,7 @@ impl<'a> Supervisor<'a> {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        if self.root.needs_unified_hierarchy() && Hierarchies::load()?.layout() != Layout::Unified {
+        if self.root.needs_unified_hierarchy() && self.hierarchies.layout() != Layout::Unified {
             // systemd 258 and newer refuses version 1 hierarchies, which systemd-nspawn would
             // hand on from this host.
             command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
@@ -257,7 +259,7 @@ impl<'a> Supervisor<'a> {
         let leader = leader
             .or_else(|| only_child(nspawn?))
             .ok_or_else(|| io::Error::other("systemd-nspawn did not tell the leader"))?;
-        self.root.unmask(self.spec);
+        self.root.unmask();
         self.record(leader, false)?;
         Ok(Some(leader))
     }
@@ -281,12 +283,17 @@ impl<'a> Supervisor<'a> {
         std::fs::rename(partial, path)
     }
 
-    /// Ends the container: systemd-nspawn answers SIGTERM by killing its leader.
+    /// Ends the container: systemd-nspawn answers SIGTERM by killing its leader, if that is still
+    /// there, and by clearing up.
     async fn end(
         &self,
         child: &mut tokio::process::Child,
         pid: Option<Pid>,
+        leader: Option<i32>,
     ) -> io::Result<ExitStatus> {
+        if let Some(leader) = leader {
+            self.hierarchies.kill_payload(&self.spec.machine, leader);
+        }
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, Signal::TERM);
         }
