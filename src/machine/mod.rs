@@ -13,6 +13,7 @@ mod build;
 mod bus;
 mod cgroup;
 mod error;
+mod generators;
 mod guest;
 mod host;
 mod nspawn;
@@ -62,6 +63,8 @@ pub struct Boot {
     pub isolated: bool,
     /// What of the image's system is started.
     pub profile: Profile,
+    /// Units that are started as the image has it although the profile leaves them out.
+    pub wanted: Vec<String>,
     /// How long it may take until systemd has started everything.
     pub timeout: Duration,
 }
@@ -85,12 +88,7 @@ impl Machine {
             overlaid: boot.overlaid,
             isolated: boot.isolated,
             payload: Payload::Boot {
-                masked: boot
-                    .profile
-                    .masked()
-                    .iter()
-                    .map(|unit| (*unit).to_owned())
-                    .collect(),
+                masks: boot.profile.masks(&boot.wanted),
             },
         })
         .await?;

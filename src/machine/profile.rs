@@ -4,16 +4,23 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
     /// Without what no test of a package needs: logins on consoles, the timers that look for
-    /// updates, the records for utmp, mounts for huge pages, moving the journal to the disk. It
-    /// saves a third of the boot.
+    /// updates, the records for utmp, mounts for huge pages, moving the journal to the disk, units
+    /// for encrypted disks. It saves half of the boot. What takes long and may be needed after all,
+    /// for logins, is for [`Profile::deferred`].
     #[default]
     Trimmed,
     /// All that the image would start.
     Full,
 }
 
-/// What a trimmed boot leaves out. Each is masked until the container is up, and no longer: a package
-/// may bring one of them, or want it started.
+/// Where units are masked; systemd.unit(5).
+const UNITS: &str = "etc/systemd/system";
+
+/// Where generators of units are masked; systemd.generator(7).
+pub(super) const GENERATORS: &str = "etc/systemd/system-generators";
+
+/// The units that a trimmed boot leaves out. Each is masked until the container is up, and no longer:
+/// a package may bring one of them, or want it started.
 const TRIMMED: &[&str] = &[
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -42,12 +49,66 @@ const TRIMMED: &[&str] = &[
     "unbound-anchor.timer",
 ];
 
+/// The generators that a trimmed boot leaves out: for disks, which a container does not have, for
+/// consoles, and for what the kernel's command line may ask for.
+const TRIMMED_GENERATORS: &[&str] = &[
+    "systemd-bless-boot-generator",
+    "systemd-cryptsetup-generator",
+    "systemd-debug-generator",
+    "systemd-factory-reset-generator",
+    "systemd-getty-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-import-generator",
+    "systemd-integritysetup-generator",
+    "systemd-run-generator",
+    "systemd-ssh-generator",
+    "systemd-system-update-generator",
+    "systemd-tpm2-generator",
+    "systemd-veritysetup-generator",
+];
+
+/// The units that a trimmed boot does not wait for.
+const DEFERRED: &[&str] = &["systemd-logind.service", "systemd-user-sessions.service"];
+
 impl Profile {
-    /// The units that are not started by the boot.
-    pub fn masked(self) -> &'static [&'static str] {
+    /// What is masked until the container is up, as paths below its root, but for the units that
+    /// are `wanted`.
+    pub(super) fn masks(self, wanted: &[String]) -> Vec<String> {
+        if self == Self::Full {
+            return Vec::new();
+        }
+        let units = TRIMMED
+            .iter()
+            .chain(DEFERRED)
+            .filter(|unit| !wanted.iter().any(|wanted| wanted == *unit))
+            .map(|unit| format!("{UNITS}/{unit}"));
+        let generators = TRIMMED_GENERATORS
+            .iter()
+            .map(|generator| format!("{GENERATORS}/{generator}"));
+        units.chain(generators).collect()
+    }
+
+    /// The units that belong to the system and are not started by the boot: to be started once it
+    /// is up, before anything is done in it that may need them.
+    pub fn deferred(self) -> &'static [&'static str] {
         match self {
             Self::Full => &[],
-            Self::Trimmed => TRIMMED,
+            Self::Trimmed => DEFERRED,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_is_not_masked() {
+        let logind = "systemd-logind.service".to_owned();
+        let path = format!("{UNITS}/{logind}");
+        assert!(Profile::Trimmed.masks(&[]).contains(&path));
+        assert!(!Profile::Trimmed.masks(&[logind]).contains(&path));
+        assert!(Profile::Full.masks(&[]).is_empty());
     }
 }

@@ -10,19 +10,23 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
+use super::generators;
 use super::overlay;
+use super::profile::GENERATORS;
 use super::rootfs::Rootfs;
 use super::spec::{CgroupOwner, Payload, Spec, Writable};
 
 /// The systemd that first refused version 1 and hybrid hosts; see its NEWS for 258.
 const UNIFIED_ONLY: u32 = 258;
 
-/// Where units are masked; systemd.unit(5).
-const MASKS: &str = "etc/systemd/system";
+/// What a mask is a link to; systemd.unit(5).
+const MASK: &str = "/dev/null";
 
 /// A root that stands, in the mount namespace of this process.
 pub(super) struct Assembled {
     directory: PathBuf,
+    /// What is masked until the container is up: directory and name.
+    masks: Vec<(String, String)>,
     systemd: Option<u32>,
 }
 
@@ -43,14 +47,11 @@ impl Assembled {
     }
 
     /// Takes the masks of the boot away.
-    pub(super) fn unmask(&self, spec: &Spec) {
-        let Payload::Boot { masked } = &spec.payload else {
-            return;
-        };
+    pub(super) fn unmask(&self) {
         if let Ok(root) = Rootfs::open(&self.path()) {
-            for unit in masked {
+            for (directory, name) in &self.masks {
                 // One that the container has replaced since is not ours any more.
-                let _ = root.unlink_symlink(MASKS, unit, "/dev/null");
+                let _ = root.unlink_symlink(directory, name, MASK);
             }
         }
     }
@@ -82,10 +83,12 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
     fs::create_dir(&root)?;
     mount_overlay(spec, &scratch, &root)?;
     let inside = Rootfs::open(&root)?;
-    furnish(spec, &inside)?;
+    let masks = masks(spec, &inside);
+    furnish(spec, &inside, &masks)?;
     overlay::show(&spec.overlaid, &scratch, &inside)?;
     Ok(Assembled {
         directory: spec.directory.clone(),
+        masks,
         systemd: systemd_version(&inside),
     })
 }
@@ -159,15 +162,32 @@ fn copy_root_attributes(lowers: &[PathBuf], upper: &Path) -> io::Result<()> {
     fs::set_permissions(upper, metadata.permissions())
 }
 
-/// Writes what differs from container to container.
-fn furnish(spec: &Spec, root: &Rootfs) -> io::Result<()> {
-    let masked = match &spec.payload {
-        Payload::Script(_) => return cover_resolv_conf(spec, root),
-        Payload::Boot { masked } => masked,
+/// What is to be masked: what the boot is to leave out, and with it the generators that would find
+/// nothing to do.
+fn masks(spec: &Spec, root: &Rootfs) -> Vec<(String, String)> {
+    let Payload::Boot { masks } = &spec.payload else {
+        return Vec::new();
     };
-    for unit in masked {
-        match root.symlink(MASKS, unit, "/dev/null") {
-            // The image says itself what becomes of this unit.
+    let mut masks: Vec<(String, String)> = masks
+        .iter()
+        .filter_map(|path| path.rsplit_once('/'))
+        .map(|(directory, name)| (directory.to_owned(), name.to_owned()))
+        .collect();
+    if !masks.is_empty() {
+        let idle = generators::idle(root).into_iter();
+        masks.extend(idle.map(|name| (GENERATORS.to_owned(), name.to_owned())));
+    }
+    masks
+}
+
+/// Writes what differs from container to container.
+fn furnish(spec: &Spec, root: &Rootfs, masks: &[(String, String)]) -> io::Result<()> {
+    if let Payload::Script(_) = &spec.payload {
+        return cover_resolv_conf(spec, root);
+    }
+    for (directory, name) in masks {
+        match root.symlink(directory, name, MASK) {
+            // The image says itself what becomes of it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,
         }

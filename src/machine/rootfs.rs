@@ -50,7 +50,16 @@ impl Rootfs {
         self.open_at(path, OFlags::PATH, Mode::empty()).is_ok()
     }
 
-    /// The names in a directory; none where it is not there.
+    /// Whether a directory has an entry of that name, wherever that leads.
+    pub(crate) fn has_entry(&self, directory: &str, name: &str) -> bool {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        self.open_at(directory, flags, Mode::empty())
+            .is_ok_and(|directory| {
+                rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+            })
+    }
+
+    /// The names in a directory, without those of itself and its parent; none where it is not there.
     pub(crate) fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let Ok(directory) = self.open_at(path, flags, Mode::empty()) else {
@@ -62,6 +71,7 @@ impl Rootfs {
         entries
             .flatten()
             .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
+            .filter(|name| name != "." && name != "..")
             .collect()
     }
 

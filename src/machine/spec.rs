@@ -66,8 +66,8 @@ pub(super) enum Writable {
 pub(super) enum Payload {
     /// The image's systemd.
     Boot {
-        /// The units that it is not to start by itself.
-        masked: Vec<String>,
+        /// What is a link to `/dev/null` until it is up, as paths below the root.
+        masks: Vec<String>,
     },
     /// A shell script, without systemd.
     Script(String),

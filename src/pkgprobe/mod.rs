@@ -266,6 +266,7 @@ impl Run<'_> {
             overlaid: Vec::new(),
             isolated: self.plan.pull.offline,
             profile: self.plan.profile,
+            wanted: self.plan.units.iter().map(ToString::to_string).collect(),
             timeout: self.plan.boot_timeout,
         })
         .await?;
@@ -307,11 +308,13 @@ async fn test(
     report: &mut Report,
 ) -> Result<(), Problem> {
     report.systemd = Some(guest.systemd_version().await?);
-    let masked = plan.profile.masked();
-    let wants_masked = |unit: &UnitName| masked.contains(&unit.as_str());
-    if !masked.is_empty() && (!packages.is_empty() || plan.units.iter().any(wants_masked)) {
+    let deferred = plan.profile.deferred();
+    if !deferred.is_empty() && (!packages.is_empty() || plan.keep) {
         // What the boot had masked is free again, which systemd has yet to notice.
         guest.reload().await?;
+        for unit in deferred {
+            guest.start_unattended(unit).await?;
+        }
     }
     let baselines = try_join_all(plan.units.iter().map(|unit| baseline(guest, unit))).await?;
     if !packages.is_empty() {

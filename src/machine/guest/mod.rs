@@ -76,6 +76,9 @@ pub enum GuestError {
     },
 }
 
+/// What systemd answers when no file says what a unit is.
+const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
 /// A container's systemd.
 #[derive(Debug)]
 pub struct Guest {
@@ -157,6 +160,15 @@ impl Guest {
     /// Makes systemd read its unit files anew.
     pub async fn reload(&self) -> Result<(), GuestError> {
         asked("read its unit files", self.manager.reload().await)
+    }
+
+    /// Has a unit started and does not wait for it; one that the container does not have is none to
+    /// start.
+    pub async fn start_unattended(&self, unit: &str) -> Result<(), GuestError> {
+        match self.manager.start_unit(unit, "replace").await {
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => Ok(()),
+            started => asked("start a unit", started.map(drop)),
+        }
     }
 
     /// The bytes that the container can still write.
