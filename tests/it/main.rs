@@ -4,6 +4,8 @@
 //! says what; none is skipped. What is dear to make is kept: see [`support::cache`].
 
 mod cli;
+mod crash;
+mod crash_disk;
 mod distributions;
 mod help;
 mod layers;

@@ -10,16 +10,18 @@
 //! | [`tree`] | Debian root trees |
 //! | [`image`] | postroj's own store, filled once |
 //! | [`deb`] | packages built on the spot |
+//! | [`disk`] | file systems that fill up and lose their power |
 //! | [`http`] | a web server with faults |
 //! | [`archive`] | archives written entry by entry, however bad |
 //! | [`oci`] | images on that server, and postroj pulling them |
 //! | [`registry`] | a container registry on loopback |
 //! | [`sweep`] | what a run has left behind |
-//! | [`tiny`] | roots of a few kilobytes |
+//! | [`tiny`] | images that are pulled at once |
 
 pub(crate) mod archive;
 pub(crate) mod cache;
 pub(crate) mod deb;
+pub(crate) mod disk;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod nested;

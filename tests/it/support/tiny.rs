@@ -1,38 +1,16 @@
-//! Root file systems of a few kilobytes: they hold what postroj looks for before it boots an image,
-//! so that a pull of one is over at once, and none of it works.
+//! Images that are pulled at once: what postroj looks for before it boots one is there, empty.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What makes postroj take a root for one that boots as it is.
-const BOOTABLE: [&str; 4] = [
-    "usr/lib/systemd/systemd",
-    "usr/sbin/init",
-    "usr/bin/dbus-daemon",
-    "usr/lib/systemd/system/dbus.socket",
-];
+use super::archive::{Entry, Tar};
 
-/// An archive of such a root, with these files besides: path and content.
+/// The archive of such a root, with these files besides: path and content.
 pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    let mut add = |path: &str, content: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o755);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(1_700_000_000);
-        archive
-            .append_data(&mut header, path, content)
-            .expect("write an archive in memory");
-    };
-    for path in BOOTABLE {
-        add(path, b"#!/bin/false\n");
-    }
-    for (path, content) in files {
-        add(path, content);
-    }
-    archive.into_inner().expect("end the archive")
+    let tar = files.iter().fold(Tar::bootable(), |tar, (path, content)| {
+        tar.with(Entry::file(path, *content))
+    });
+    tar.bytes()
 }
 
 /// The same, as a file.
