@@ -13,7 +13,7 @@ CARGO_DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
 BUILD_PACKAGES := gcc libc6-dev
 RUN_PACKAGES := systemd-container mmdebstrap dbus ca-certificates
 TEST_PACKAGES := docker-registry skopeo strace e2fsprogs xfsprogs
-BENCH_PACKAGES := python3 python3-venv
+BENCH_PACKAGES := python3 python3-venv curl podman skopeo time umoci
 
 # The tests have to be root; cargo, which builds them, need not be.
 comma := ,
@@ -27,7 +27,7 @@ help:
 	@echo 'make build    build the binary for development (release: for use)'
 	@echo 'make install  put the release binary into $$PREFIX/bin ($(PREFIX))'
 	@echo 'make lint     formatting, clippy, docs, licences of the dependencies'
-	@echo 'make bench    the cycle of a run beside raw systemd-nspawn and the Python postroj'
+	@echo 'make bench    a run and a pull beside what one would use instead'
 
 # $(call need,PACKAGES): installs those that are missing, and asks the mirror only then.
 define need
@@ -88,7 +88,7 @@ $(TOOLS)/bin/cargo-deny:
 
 bench:
 	$(call need,$(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
-	$(CARGO) bench --locked --bench cycle $(as_root)
+	$(CARGO) bench --locked --bench cycle --bench pull $(as_root)
 
 clean:
 	$(CARGO) clean

@@ -75,6 +75,7 @@ pub struct Boot {
 pub struct Machine {
     running: Running,
     guest: Guest,
+    compose: Duration,
 }
 
 impl Machine {
@@ -94,8 +95,8 @@ impl Machine {
         .await?;
         let machine = running.name().to_owned();
         let deadline = Instant::now() + boot.timeout;
-        let leader = match timeout_at(deadline, running.ready()).await {
-            Ok(Ok(leader)) => leader,
+        let (leader, compose) = match timeout_at(deadline, running.ready()).await {
+            Ok(Ok(ready)) => ready,
             Ok(Err(error)) => {
                 running.gone().await;
                 return Err(error);
@@ -116,7 +117,11 @@ impl Machine {
             .await
             .unwrap_or_else(|_| Err(GuestError::NoBus(std::io::ErrorKind::TimedOut.into())));
         match connected {
-            Ok(guest) => Ok(Self { running, guest }),
+            Ok(guest) => Ok(Self {
+                running,
+                guest,
+                compose,
+            }),
             Err(source) => {
                 let console = running
                     .end()
@@ -134,6 +139,11 @@ impl Machine {
     /// The machine's name.
     pub fn name(&self) -> &str {
         self.running.name()
+    }
+
+    /// How long its root took to be put together.
+    pub fn compose(&self) -> Duration {
+        self.compose
     }
 
     /// Its systemd.

@@ -152,12 +152,13 @@ impl Running {
         &self.name
     }
 
-    /// Waits until the container is up; gives its init in the host's numbering.
-    pub(super) async fn ready(&mut self) -> Result<i32, MachineError> {
+    /// Waits until the container is up; gives its init in the host's numbering, and how long its
+    /// root took to be put together.
+    pub(super) async fn ready(&mut self) -> Result<(i32, Duration), MachineError> {
         loop {
             match self.next().await? {
                 Told::Claimed | Told::Taken => {}
-                Told::Ready { leader } => return Ok(leader),
+                Told::Ready { leader, compose } => return Ok((leader, compose)),
                 Told::Ended { code, console } => return Err(self.early(code, console)),
                 Told::Failed(message) => return Err(self.failed(message)),
             }

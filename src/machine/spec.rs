@@ -93,6 +93,8 @@ pub(super) enum Told {
     Ready {
         /// The container's init, in the host's numbering.
         leader: i32,
+        /// How long its root took to be put together.
+        compose: Duration,
     },
     /// The container could not be put together.
     Failed(String),

@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
@@ -89,6 +89,8 @@ struct Supervisor<'a> {
     /// Say the same of the layers that the root is made of.
     _layers: Vec<OwnedFd>,
     root: Assembled,
+    /// How long that took to be put together.
+    compose: Duration,
     hierarchies: Hierarchies,
     cgroups: Option<Cgroups>,
     joined: Vec<OwnedFd>,
@@ -109,7 +111,9 @@ impl<'a> Supervisor<'a> {
         let layers = layers.map(|layer| runtime::hold(layer));
         let layers = layers.collect::<io::Result<_>>()?;
         sys::unshare_mounts()?;
+        let began = Instant::now();
         let root = root::assemble(spec)?;
+        let compose = began.elapsed();
         let hierarchies = Hierarchies::load()?;
         let (cgroups, joined) = match spec.cgroups {
             CgroupOwner::Supervisor => {
@@ -125,6 +129,7 @@ impl<'a> Supervisor<'a> {
             _lock: lock,
             _layers: layers,
             root,
+            compose,
             hierarchies,
             cgroups,
             joined,
@@ -186,7 +191,8 @@ impl<'a> Supervisor<'a> {
                     let text = String::from_utf8_lossy(&message[..length?]).into_owned();
                     let ready = self.heard(&text, &mut leader, pid)?;
                     if let Some(leader) = ready {
-                        teller.tell(&Told::Ready { leader }).await;
+                        let compose = self.compose;
+                        teller.tell(&Told::Ready { leader, compose }).await;
                     }
                 }
                 kept = lifeline.next() => {

@@ -213,6 +213,7 @@ impl Run<'_> {
         let ((machine, elapsed), fetched) = self.boot_and_fetch(&image).await?;
         self.report.machine = Some(machine.name().to_owned());
         self.report.timings.boot = elapsed;
+        self.report.timings.compose = machine.compose();
         let machine = self.machine.insert(machine);
         let (packages, elapsed) = fetched?;
         self.report.timings.install = elapsed;

@@ -61,6 +61,9 @@ pub struct Timings {
     /// Getting the image.
     #[serde(serialize_with = "seconds")]
     pub pull: Duration,
+    /// Putting the image's root together, which is a part of booting.
+    #[serde(serialize_with = "seconds")]
+    pub compose: Duration,
     /// Booting.
     #[serde(serialize_with = "seconds")]
     pub boot: Duration,

@@ -44,7 +44,7 @@ impl Registry {
         Self::serve(&data)
     }
 
-    fn serve(data: &Path) -> Self {
+    pub(crate) fn serve(data: &Path) -> Self {
         let mut command = Command::new("docker-registry");
         let config = tempfile::Builder::new()
             .suffix(".yml")
