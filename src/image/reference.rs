@@ -7,10 +7,12 @@
 //! | `https://…`, `http://…` | a tarball of a root file system |
 //! | `/…`, `./…`, `../…`, `file:///…` | a tarball or a directory, whichever is there |
 
+mod oci;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::distribution;
+pub use oci::OciReference;
 
 use super::digest::Digest;
 
@@ -27,19 +29,6 @@ pub enum Reference {
     TarballFile(PathBuf),
     /// A local directory, by its absolute path.
     Directory(PathBuf),
-}
-
-/// An image in a registry, in full: `docker.io/library/debian:bookworm`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct OciReference {
-    /// The registry's host, with its port where it has one.
-    pub registry: String,
-    /// The repository below it.
-    pub repository: String,
-    /// The tag, where there is one.
-    pub tag: Option<String>,
-    /// The digest, where there is one; it then decides and the tag is a comment.
-    pub digest: Option<Digest>,
 }
 
 /// Why an IMAGE argument means nothing.
@@ -130,56 +119,6 @@ impl fmt::Display for Reference {
             Self::TarballUrl(url) => f.write_str(url),
             Self::TarballFile(path) | Self::Directory(path) => path.display().fmt(f),
         }
-    }
-}
-
-impl fmt::Display for OciReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.registry, self.repository)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
-        if let Some(digest) = &self.digest {
-            write!(f, "@{digest}")?;
-        }
-        Ok(())
-    }
-}
-
-impl OciReference {
-    /// Reads a reference as docker does: without a host it is `docker.io`'s, without a namespace
-    /// there it is in `library`, and without tag and digest it is `latest`.
-    pub fn parse(text: &str) -> Result<Self, ReferenceError> {
-        let malformed = |reason: String| ReferenceError::Malformed {
-            text: text.chars().take(300).collect(),
-            reason,
-        };
-        let bare = text.strip_prefix("docker://").unwrap_or(text);
-        // The crate's expression takes other digests, which we would have to refuse later.
-        let digest = match bare.split_once('@') {
-            Some((_, digest)) => {
-                Some(Digest::parse(digest).map_err(|error| malformed(error.to_string()))?)
-            }
-            None => None,
-        };
-        let parsed: distribution::Reference = bare
-            .parse()
-            .map_err(|error: distribution::ParseError| malformed(error.to_string()))?;
-        let reference = Self {
-            registry: parsed.registry().to_owned(),
-            repository: parsed.repository().to_owned(),
-            tag: parsed.tag().map(str::to_owned),
-            digest,
-        };
-        // `NAME/case:tag` passes, its first part being taken for a host at first and then not.
-        let full: Result<distribution::Reference, _> = reference.to_string().parse();
-        full.map_err(|error| malformed(error.to_string()))?;
-        Ok(reference)
-    }
-
-    /// The repository in full, as registries.conf names it: `docker.io/library/debian`.
-    pub fn name(&self) -> String {
-        format!("{}/{}", self.registry, self.repository)
     }
 }
 
