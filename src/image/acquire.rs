@@ -186,9 +186,12 @@ impl Fetcher<'_> {
                 } else {
                     LayerId::diff(layer.diff_id)
                 };
-                let source = format!("{reference} {}", layer.digest);
+                let names = Names {
+                    layer: layer.digest.to_string(),
+                    made_from: format!("{reference} {}", layer.digest),
+                };
                 let lowers = roots.iter().rev().cloned().collect();
-                made.push(settle(loose, id.clone(), lowers, source).await?);
+                made.push(settle(loose, id.clone(), lowers, names).await?);
                 id
             } else {
                 let twin = image.layers[..at]
@@ -358,16 +361,18 @@ impl Fetcher<'_> {
         let step = Step::start(self.progress, format!("copy {}", path.display()), None);
         let scratch = self.layer_scratch()?;
         let (from, to) = (path.to_owned(), scratch.path().join("root"));
+        let listing = MadeLayer::listing(&scratch);
         let copied = blocking(move |cancel| {
             let cancelled = || cancel.load(std::sync::atomic::Ordering::Relaxed);
             // Taken before: a change during the copy then leads to another copy, not to a wrong one.
             let fingerprint = directory::fingerprint(&from, &cancelled)?;
-            let copied = layer::copy_tree(&from, &to, &cancelled)
+            let listed = layer::copy_tree(&from, &to, &cancelled)
+                .and_then(|()| layer::record(&to, &listing, cancel))
                 .map_err(|source| DirectoryError { path: from, source })?;
-            Ok::<_, DirectoryError>((fingerprint, copied))
+            Ok::<_, DirectoryError>((fingerprint, listed))
         })
         .await;
-        let (fingerprint, copied) = copied.map_err(|source| StoreError::io(path, source))??;
+        let (fingerprint, listed) = copied.map_err(|source| StoreError::io(path, source))??;
         step.finish();
         let id = LayerId::derived(fingerprint);
         Ok(Acquired {
@@ -382,10 +387,11 @@ impl Fetcher<'_> {
                     diff_id: None,
                     blob: None,
                     made_from: path.display().to_string(),
-                    entries: copied.entries,
-                    bytes: copied.bytes,
+                    entries: listed.entries,
+                    bytes: listed.bytes,
                     inputs: None,
                     content: None,
+                    listing: Some(listed.digest),
                 },
             }],
             locks: Vec::new(),
@@ -472,37 +478,52 @@ impl Unpacking {
     }
 }
 
+/// What a layer is called.
+struct Names {
+    /// In an error.
+    layer: String,
+    /// In its record.
+    made_from: String,
+}
+
 /// Completes a layer with what it needs from the ones below it, topmost first.
 async fn settle(
     loose: Loose,
     id: LayerId,
     lowers: Vec<PathBuf>,
-    made_from: String,
+    names: Names,
 ) -> Result<MadeLayer, SourceError> {
     let Loose { unpacked, scratch } = loose;
-    let record = LayerRecord {
-        diff_id: Some(unpacked.archive.diff_id),
-        blob: Some(unpacked.archive.blob),
-        made_from: made_from.clone(),
-        entries: unpacked.entries,
-        bytes: unpacked.bytes,
-        inputs: None,
-        content: None,
-    };
-    let settled = blocking(move |_| {
+    let archive = unpacked.archive;
+    let (root, listing) = (scratch.path().join("root"), MadeLayer::listing(&scratch));
+    let settled = blocking(move |cancel| {
         let lower = Rootfs::open(&lowers).map_err(|source| LayerError::Write {
             path: Vec::new(),
             source,
         })?;
-        unpacked.settle(&lower)
+        unpacked.settle(&lower)?;
+        layer::record(&root, &listing, cancel).map_err(|source| LayerError::Write {
+            path: Vec::new(),
+            source,
+        })
     })
     .await;
-    settled
+    let listed = settled
         .map_err(|source| StoreError::io(scratch.path(), source))?
         .map_err(|source| SourceError::Layer {
-            layer: made_from,
+            layer: names.layer,
             source,
         })?;
+    let record = LayerRecord {
+        diff_id: Some(archive.diff_id),
+        blob: Some(archive.blob),
+        made_from: names.made_from,
+        entries: listed.entries,
+        bytes: listed.bytes,
+        inputs: None,
+        content: None,
+        listing: Some(listed.digest),
+    };
     Ok(MadeLayer {
         id,
         scratch,
@@ -522,7 +543,11 @@ async fn single(
     } else {
         LayerId::diff(archive.diff_id)
     };
-    let made = settle(loose, id.clone(), Vec::new(), made_from).await?;
+    let names = Names {
+        layer: made_from.clone(),
+        made_from,
+    };
+    let made = settle(loose, id.clone(), Vec::new(), names).await?;
     Ok(Acquired {
         digest: archive.blob,
         config: ImageConfig::default(),

@@ -109,6 +109,23 @@ impl TryFrom<String> for Digest {
     }
 }
 
+/// A digest in the making.
+pub(super) struct Hasher(Sha256);
+
+impl Hasher {
+    pub(super) fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 /// Digests and counts what is read or written through it.
 pub(super) struct Hashing<R> {
     inner: R,

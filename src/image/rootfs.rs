@@ -215,9 +215,14 @@ pub(super) fn read_link_at(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<Ve
 
 /// The extended attributes of an open file.
 pub(super) fn xattrs(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut names = vec![0_u8; 64 << 10];
+    // Most files have none or few; all that a file can have is 64 KiB.
+    let mut names = vec![0_u8; 512];
     let length = match rustix::fs::flistxattr(file, &mut names[..]) {
         Ok(length) => length,
+        Err(Errno::RANGE) => {
+            names.resize(64 << 10, 0);
+            rustix::fs::flistxattr(file, &mut names[..])?
+        }
         Err(Errno::NOTSUP) => 0,
         Err(error) => return Err(error.into()),
     };

@@ -16,6 +16,7 @@
 //! What overlayfs would take as its own signs (character devices 0:0, `trusted.overlay.*`) is
 //! never taken from an archive: only the whiteouts of the image specification become such signs.
 
+mod content;
 mod entry;
 mod inflate;
 mod job;
@@ -24,6 +25,8 @@ mod unpack;
 
 use std::io;
 
+pub use content::{Difference, verify};
+pub(super) use content::{Listed, record};
 pub(super) use entry::is_wanted_xattr;
 pub use inflate::Compression;
 pub(super) use job::{Feed, Job, blocking};

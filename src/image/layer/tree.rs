@@ -433,13 +433,6 @@ fn metadata_from(stat: &rustix::fs::Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Me
     }
 }
 
-/// What a copied tree amounts to.
-#[derive(Debug, Default, Clone, Copy)]
-pub(in crate::image) struct Copied {
-    pub(in crate::image) entries: u64,
-    pub(in crate::image) bytes: u64,
-}
-
 /// Copies the directory `from`, without leaving its file system, into the empty directory `to`.
 ///
 /// Hard links within the tree stay links. Sockets are left out, as tar leaves them out.
@@ -447,25 +440,22 @@ pub(in crate::image) fn copy_tree(
     from: &Path,
     to: &Path,
     cancelled: &dyn Fn() -> bool,
-) -> io::Result<Copied> {
+) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let source = rustix::fs::openat(CWD, from, flags, Mode::empty())?;
     let mut copier = Copier {
         tree: Tree::open(to)?,
         device: rustix::fs::fstat(&source)?.st_dev,
         links: std::collections::HashMap::new(),
-        copied: Copied::default(),
         cancelled,
     };
-    copier.directory(source.as_fd(), b"", 0)?;
-    Ok(copier.copied)
+    copier.directory(source.as_fd(), b"", 0)
 }
 
 struct Copier<'a> {
     tree: Tree,
     device: u64,
     links: std::collections::HashMap<u64, Vec<u8>>,
-    copied: Copied,
     cancelled: &'a dyn Fn() -> bool,
 }
 
@@ -510,7 +500,6 @@ impl Copier<'_> {
             let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(parent, name, flags, Mode::empty())
         };
-        self.copied.entries += 1;
         let implied = &mut Vec::new();
         if kind != FileType::Directory && stat.st_nlink > 1 {
             if let Some(target) = self.links.get(&stat.st_ino).cloned() {
@@ -534,7 +523,6 @@ impl Copier<'_> {
                 let metadata = metadata_of(&file)?;
                 let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or_default();
                 let blocks = u64::try_from(stat.st_blocks).unwrap_or_default() * 512;
-                self.copied.bytes += size;
                 let shape = (size, blocks < size);
                 self.tree.file(path, &metadata, &mut file, shape, implied)
             }

@@ -24,9 +24,6 @@ const HEADERS_MAX: u64 = 1 << 20;
 /// It is complete only after [`Unpacked::settle`], which may need the layers below it.
 pub(in crate::image) struct Unpacked {
     pub(in crate::image) archive: Archive,
-    pub(in crate::image) entries: u64,
-    /// The bytes in its files.
-    pub(in crate::image) bytes: u64,
     tree: Tree,
     directories: BTreeMap<Vec<u8>, Metadata>,
     implied: BTreeSet<Vec<u8>>,
@@ -84,7 +81,6 @@ fn unpack_all(
         whiteouts: BTreeSet::new(),
         opaques: BTreeSet::new(),
         entries: 0,
-        bytes: 0,
     };
     let outcome = work.read(&mut bounded, &budget, options, cancel);
     // The parser stops at the end marks; the digests are of everything.
@@ -117,7 +113,6 @@ struct Work {
     whiteouts: BTreeSet<Vec<u8>>,
     opaques: BTreeSet<Vec<u8>>,
     entries: u64,
-    bytes: u64,
 }
 
 impl Work {
@@ -196,7 +191,6 @@ impl Work {
                 tree.directory(&path, implied).map(|_| ())
             }
             Action::File { size, sparse } => {
-                self.bytes += size;
                 tree.file(&path, &metadata, content, (*size, *sparse), implied)
             }
             Action::Symlink(target) => tree.symlink(&path, target, &metadata, implied),
@@ -299,8 +293,6 @@ impl Work {
             .retain(|path| !self.directories.contains_key(path));
         Ok(Unpacked {
             archive,
-            entries: self.entries,
-            bytes: self.bytes,
             tree: self.tree,
             directories: self.directories,
             implied: self.implied,
@@ -380,7 +372,6 @@ impl Unpacked {
                 let mut file = lower.file(&found).map_err(wrap)?;
                 let metadata = metadata_of(&file).map_err(wrap)?;
                 let size = file.metadata().map_err(wrap)?.len();
-                self.bytes += size;
                 let shape = (size, true);
                 self.tree
                     .file(path, &metadata, &mut file, shape, implied)

@@ -1,5 +1,6 @@
 //! Making the layer that makes an image bootable.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -9,7 +10,7 @@ use crate::image::catalogue::{Family, Provision};
 use crate::image::digest::Digest;
 use crate::image::error::{ImageError, Missing};
 use crate::image::images::{Images, Target};
-use crate::image::layer::blocking;
+use crate::image::layer::{Listed, blocking, record};
 use crate::image::policy::PullOptions;
 use crate::image::rootfs::Rootfs;
 use crate::image::store::{
@@ -134,7 +135,7 @@ impl Images {
             format!("make {} bootable (it lacks {lacks})", target.name),
             None,
         );
-        let (scratch, content) = self.run(target, &root, &lowers, &script).await?;
+        let (scratch, content, listed) = self.run(target, &root, &lowers, &script).await?;
         if wanted.is_some_and(|wanted| wanted != content.digest) {
             return Err(differs(target, Some(content.digest)));
         }
@@ -147,6 +148,7 @@ impl Images {
             bytes: content.bytes,
             inputs: Some(inputs),
             content: Some(content.digest),
+            listing: Some(listed.digest),
         };
         let layer = MadeLayer {
             id: id.clone(),
@@ -165,7 +167,7 @@ impl Images {
         root: &Rootfs,
         lowers: &[PathBuf],
         script: &str,
-    ) -> Result<(Scratch, Content), ImageError> {
+    ) -> Result<(Scratch, Content, Listed), ImageError> {
         let look = |source| StoreError::io(self.store.root(), source);
         let scratch = self.store.scratch()?;
         let (upper, work) = (scratch.path().join("root"), scratch.path().join("work"));
@@ -192,18 +194,19 @@ impl Images {
             source: Box::new(source),
         })?;
         tracing::debug!(image = target.name, "{output}");
-        let below = upper.clone();
-        let taken = blocking(move |_| {
+        let (below, listing) = (upper.clone(), MadeLayer::listing(&scratch));
+        let taken = blocking(move |cancel| {
             scrub(&below)?;
             std::fs::remove_dir_all(&work)?;
             content::clamp_times(&below, began, epoch)?;
-            content::content(&below)
+            let content = content::content(&below)?;
+            Ok((content, record(&below, &listing, cancel)?))
         })
         .await;
-        let content = taken
-            .and_then(|outcome| outcome)
+        let (content, listed) = taken
+            .and_then(|outcome: io::Result<_>| outcome)
             .map_err(|source| StoreError::io(&upper, source))?;
-        Ok((scratch, content))
+        Ok((scratch, content, listed))
     }
 }
 

@@ -5,6 +5,7 @@
 //!   version                           "1": the format; a newer one is refused
 //!   layers/sha256-<diffID>/root       an unpacked layer, a lower directory of overlayfs
 //!                        /layer.json  what it was made from, its entries and bytes
+//!                        /content     what it holds, to compare it with: see `layer::content`
 //!   layers/chain-<chainID>/…          a layer that needed the ones below it (a directory that it
 //!                                     only implies, a hard link into a lower layer)
 //!   layers/derived-<sha256>/…         a layer made here, by the digest of what it was made from and,
@@ -209,6 +210,10 @@ pub struct LayerRecord {
     /// For the same, the digest of what is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Digest>,
+    /// The digest of the listing of all that it holds, which is the file `content` beside its
+    /// root; layers of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Digest>,
 }
 
 /// A layer that is whole and still below `tmp`.
@@ -222,6 +227,11 @@ pub(super) struct MadeLayer {
 impl MadeLayer {
     pub(super) fn root(&self) -> PathBuf {
         self.scratch.path().join("root")
+    }
+
+    /// Where the listing of its content is written.
+    pub(super) fn listing(scratch: &Scratch) -> PathBuf {
+        scratch.path().join("content")
     }
 }
 
@@ -511,6 +521,7 @@ mod tests {
             bytes: 0,
             inputs: None,
             content: None,
+            listing: None,
         };
         let mut holds = Vec::new();
         for _ in 0..2 {
