@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`image`] | name → source → layers → store → an image that is ready to boot |
 //! | [`machine`] | boot, talk to, and end one container |
+//! | [`packages`] | what package managers have downloaded, kept for the next container |
 //! | [`install`] | the package managers of the distributions |
 //! | [`probe`] | what is checked, and how |
 //! | [`pkgprobe`] | the main job, of all of these |
@@ -21,6 +22,7 @@ mod http;
 pub mod image;
 pub mod install;
 pub mod machine;
+pub mod packages;
 pub mod pkgprobe;
 pub mod probe;
 pub mod progress;

@@ -114,7 +114,7 @@ impl Settings {
             registries,
             progress.clone(),
         )?;
-        Ok(images)
+        Ok(images.with_package_cache(&self.cache_dir))
     }
 
     /// The sizes of the images in the store, by name. A store that is not there, or not ours to

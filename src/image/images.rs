@@ -17,6 +17,7 @@ use super::registries::Registries;
 use super::rootfs::Rootfs;
 use super::standing::Standing;
 use super::store::{Holds, ImageRecord, LayerId, Store, StoreError, Stored};
+use crate::packages::PackageCache;
 use crate::progress::{Event, SharedProgress};
 
 /// An image in the store, complete, and kept there for as long as this lives.
@@ -34,6 +35,8 @@ pub struct ReadyImage {
     pub record: ImageRecord,
     /// How it came to be there.
     pub pulled: Pulled,
+    /// What its package manager has downloaded, where that is kept.
+    pub packages: Option<PackageCache>,
     /// Its layers are not removed from the store while somebody has this.
     _holds: Arc<Holds>,
 }
@@ -44,6 +47,8 @@ pub struct Images {
     pub(super) catalogue: Catalogue,
     pub(super) registries: Registries,
     pub(super) progress: SharedProgress,
+    /// The cache directory, for what package managers download.
+    cache_dir: Option<PathBuf>,
 }
 
 /// What a reference stands for.
@@ -93,7 +98,26 @@ impl Images {
             catalogue,
             registries,
             progress,
+            cache_dir: None,
         })
+    }
+
+    /// Keeps what package managers download, in images and while those are made, below `cache_dir`.
+    #[must_use]
+    pub fn with_package_cache(mut self, cache_dir: &Path) -> Self {
+        self.cache_dir = Some(cache_dir.to_owned());
+        self
+    }
+
+    /// The cache of what the image's package manager downloads. Each image of the catalogue is a
+    /// distribution that is trusted; any other one is trusted with a cache of its own only.
+    pub(super) fn packages(&self, target: &Target<'_>, family: Family) -> Option<PackageCache> {
+        let name = match target.entry {
+            Some(entry) => &entry.name,
+            None => &target.key,
+        };
+        let cache_dir = self.cache_dir.as_deref()?;
+        Some(PackageCache::new(cache_dir, name, family))
     }
 
     /// The catalogue.
@@ -442,6 +466,7 @@ impl Images {
                 .map_err(|source| StoreError::io(self.store.root(), source))?,
         };
         Ok(ReadyImage {
+            packages: family.and_then(|family| self.packages(target, family)),
             name: target.machine_name.clone(),
             lowers,
             family,

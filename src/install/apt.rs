@@ -1,6 +1,6 @@
 //! apt-get: Debian, Ubuntu and those like them.
 
-use super::{Fault, Item, PackageManager};
+use super::{Fault, From, Item, PackageManager};
 use crate::machine::Command;
 
 pub(super) const PROGRAM: &str = "/usr/bin/apt-get";
@@ -21,6 +21,8 @@ fn command(arguments: &[&str]) -> Command {
         // A name is a name, and no regular expression.
         "--option=APT::Cmd::Pattern-Only=true",
         "--option=Dpkg::Use-Pty=0",
+        // The container is thrown away: nothing in it has to outlive a power cut.
+        "--option=Dpkg::Options::=--force-unsafe-io",
         "--option=Dpkg::Options::=--force-confdef",
         "--option=Dpkg::Options::=--force-confold",
     ];
@@ -49,9 +51,29 @@ impl PackageManager for Apt {
         Some(command(&["update"]))
     }
 
-    fn install(&self, items: &[Item]) -> Vec<Command> {
+    fn install(&self, items: &[Item], from: From) -> Vec<Command> {
         let items: Vec<String> = items.iter().map(Item::argument).collect();
-        let mut arguments = vec!["install", "--"];
+        let mut arguments = vec!["install"];
+        if from == From::Cache {
+            // With --no-download, it could not install a file either.
+            arguments.extend([
+                "--option=Dir::Bin::Methods::http=false",
+                "--option=Dir::Bin::Methods::https=false",
+                "--option=Dir::Bin::Methods::ftp=false",
+            ]);
+        }
+        arguments.push("--");
+        arguments.extend(items.iter().map(String::as_str));
+        vec![command(&arguments)]
+    }
+
+    fn asks_only_the_cache(&self) -> bool {
+        true
+    }
+
+    fn download(&self, items: &[Item]) -> Vec<Command> {
+        let items: Vec<String> = items.iter().map(Item::argument).collect();
+        let mut arguments = vec!["install", "--download-only", "--"];
         arguments.extend(items.iter().map(String::as_str));
         vec![command(&arguments)]
     }
@@ -75,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_name_cannot_be_an_option() {
-        let commands = Apt.install(&[Item::Name("x".into()), Item::File("/a/b.deb".into())]);
+        let items = [Item::Name("x".into()), Item::File("/a/b.deb".into())];
+        let commands = Apt.install(&items, From::Anywhere);
         assert!(commands[0].to_string().ends_with("install -- x /a/b.deb"));
     }
 

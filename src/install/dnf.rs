@@ -1,6 +1,6 @@
 //! dnf and those that share its command line: dnf5, yum, microdnf.
 
-use super::{Fault, Item, PackageManager};
+use super::{Fault, From, Item, PackageManager};
 use crate::machine::Command;
 
 /// Those that there are, best first.
@@ -15,6 +15,20 @@ pub(super) const PROGRAMS: [(&str, &str); 4] = [
 pub(super) struct Dnf {
     pub(super) name: &'static str,
     pub(super) path: &'static str,
+}
+
+impl Dnf {
+    /// microdnf has few options in RHEL 8.
+    fn has_modern_options(&self) -> bool {
+        self.name != "microdnf"
+    }
+
+    fn command(&self, options: &[&str], items: &[Item]) -> Command {
+        let mut arguments = vec!["-y".to_owned(), "install".to_owned()];
+        arguments.extend(options.iter().map(|option| (*option).to_owned()));
+        arguments.extend(items.iter().map(Item::argument));
+        Command::new(self.path, arguments)
+    }
 }
 
 /// What it writes when a repository is to blame.
@@ -35,14 +49,31 @@ impl PackageManager for Dnf {
     }
 
     fn refresh(&self) -> Option<Command> {
-        // microdnf has no such command in RHEL 8; it fetches what it needs as it installs.
-        (self.name != "microdnf").then(|| Command::new(self.path, ["-y", "makecache"]))
+        // Without such a command, it fetches what it needs as it installs.
+        self.has_modern_options()
+            .then(|| Command::new(self.path, ["-y", "makecache"]))
     }
 
-    fn install(&self, items: &[Item]) -> Vec<Command> {
-        let mut arguments = vec!["-y".to_owned(), "install".to_owned()];
-        arguments.extend(items.iter().map(Item::argument));
-        vec![Command::new(self.path, arguments)]
+    fn install(&self, items: &[Item], from: From) -> Vec<Command> {
+        vec![self.command(
+            match from {
+                From::Anywhere => &[],
+                From::Cache => &["--cacheonly"],
+            },
+            items,
+        )]
+    }
+
+    fn asks_only_the_cache(&self) -> bool {
+        self.has_modern_options()
+    }
+
+    fn download(&self, items: &[Item]) -> Vec<Command> {
+        if self.has_modern_options() {
+            vec![self.command(&["--downloadonly"], items)]
+        } else {
+            Vec::new()
+        }
     }
 
     fn has_begun(&self, output: &str) -> bool {

@@ -7,25 +7,19 @@
 mod apt;
 mod dnf;
 mod fetch;
+mod installation;
 mod package;
 mod pacman;
 mod zypper;
 
 use std::fs::File;
-use std::path::Path;
-use std::time::{Duration, Instant};
 
 pub use fetch::{FetchError, Fetcher};
+pub use installation::{Caching, install};
 pub use package::{Package, PackageError};
 
 use crate::image::Family;
 use crate::machine::{Command, ExitStatus, Guest, GuestError};
-
-/// Where packages from outside are put in a container.
-const DIRECTORY: &str = "/var/cache/postroj";
-
-/// Below so many free bytes a failed installation is put down to the want of space.
-const NO_SPACE: u64 = 8 << 20;
 
 /// What a package manager is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +60,15 @@ impl Fault {
     }
 }
 
+/// Where a package manager takes packages from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// From its repositories, as far as they are not in its cache.
+    Anywhere,
+    /// From its cache alone: it fails, before it begins, if that does not do.
+    Cache,
+}
+
 /// A distribution's package manager.
 pub trait PackageManager: Send + Sync {
     /// Its name, which is its program's.
@@ -75,7 +78,20 @@ pub trait PackageManager: Send + Sync {
     fn refresh(&self) -> Option<Command>;
 
     /// Installs packages, asking nothing.
-    fn install(&self, items: &[Item]) -> Vec<Command>;
+    fn install(&self, items: &[Item], from: From) -> Vec<Command>;
+
+    /// Whether [`From::Cache`] means something to it.
+    fn asks_only_the_cache(&self) -> bool {
+        false
+    }
+
+    /// Downloads what an installation would, and installs nothing. Some cannot do that.
+    fn download(&self, items: &[Item]) -> Vec<Command>;
+
+    /// Whether an end is a good one.
+    fn is_success(&self, status: ExitStatus) -> bool {
+        status.success()
+    }
 
     /// Whether it has begun to install, by what it wrote: all has been fetched by then.
     fn has_begun(&self, output: &str) -> bool;
@@ -161,6 +177,18 @@ pub enum InstallError {
         /// What it wrote.
         output: String,
     },
+    /// The network is to be left alone, and the caches do not do.
+    #[error(
+        "{manager} needs what is not in its cache, and --offline leaves the network alone: {status}"
+    )]
+    Offline {
+        /// The package manager.
+        manager: &'static str,
+        /// How it ended.
+        status: String,
+        /// What it wrote.
+        output: String,
+    },
     /// The container's writable layer is full.
     #[error("no space is left in the container's writable layer, {manager}: {status}")]
     NoSpace {
@@ -187,95 +215,10 @@ impl InstallError {
         match self {
             Self::Package { output, .. }
             | Self::Repository { output, .. }
+            | Self::Offline { output, .. }
             | Self::NoSpace { output, .. } => Some(output),
             Self::NoManager | Self::Guest(_) => None,
         }
-    }
-}
-
-/// Installs packages in a container, in at most `limit`.
-pub async fn install(
-    guest: &Guest,
-    packages: &[Ready],
-    limit: Duration,
-) -> Result<Installed, InstallError> {
-    let manager = detect(guest).ok_or(InstallError::NoManager)?;
-    let deadline = Instant::now() + limit;
-    let mut items = Vec::new();
-    for (number, package) in packages.iter().enumerate() {
-        items.push(match package {
-            Ready::Name(name) => Item::Name(name.clone()),
-            Ready::File { name, file } => {
-                let directory = format!("{DIRECTORY}/{number}");
-                let name = package::safe_file_name(Path::new(name));
-                Item::File(guest.copy_in(file, &directory, &name)?)
-            }
-        });
-    }
-    let mut output = String::new();
-    let mut commands: Vec<(Command, bool)> = Vec::new();
-    commands.extend(manager.refresh().map(|command| (command, true)));
-    commands.extend(
-        manager
-            .install(&items)
-            .into_iter()
-            .map(|command| (command, false)),
-    );
-    for (command, is_refresh) in commands {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let (status, text) = match guest.run(&command, left).await {
-            Ok(done) => (Some(done.status), done.text),
-            Err(GuestError::Timeout { output: done, .. }) => (None, done.text),
-            Err(error) => return Err(error.into()),
-        };
-        output.push_str(&text);
-        if status.is_some_and(ExitStatus::success) {
-            continue;
-        }
-        tracing::debug!(%command, "failed");
-        let fault = if is_refresh || (status.is_none() && !manager.has_begun(&text)) {
-            Fault::Repository
-        } else {
-            manager.fault(&text)
-        };
-        let status = match status {
-            Some(status) => format!("it ended with {status}"),
-            None => format!("it did not end within {} s", limit.as_secs_f64()),
-        };
-        return Err(failure(guest, manager.as_ref(), fault, status, output));
-    }
-    Ok(Installed {
-        manager: manager.name(),
-        output,
-    })
-}
-
-fn failure(
-    guest: &Guest,
-    manager: &dyn PackageManager,
-    fault: Fault,
-    status: String,
-    output: String,
-) -> InstallError {
-    let manager = manager.name();
-    if guest.free_space().is_ok_and(|free| free < NO_SPACE) {
-        return InstallError::NoSpace {
-            manager,
-            status,
-            output,
-        };
-    }
-    match fault {
-        Fault::Package => InstallError::Package {
-            manager,
-            status,
-            output,
-        },
-        Fault::Repository => InstallError::Repository {
-            manager,
-            status,
-            output,
-        },
     }
 }
 

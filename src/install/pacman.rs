@@ -1,12 +1,33 @@
 //! pacman: Arch Linux.
 
-use super::{Fault, Item, PackageManager};
+use super::{Fault, From, Item, PackageManager};
 use crate::machine::Command;
 
 pub(super) const PROGRAM: &str = "/usr/bin/pacman";
 
 /// pacman(8).
 pub(super) struct Pacman;
+
+/// Names first: a file may depend on one of them.
+fn commands(items: &[Item], options: &[&str]) -> Vec<Command> {
+    let (files, names): (Vec<&Item>, Vec<&Item>) =
+        items.iter().partition(|item| matches!(item, Item::File(_)));
+    [("--sync", names), ("--upgrade", files)]
+        .into_iter()
+        .filter(|(_, items)| !items.is_empty())
+        .map(|(operation, items)| {
+            let mut arguments = vec![
+                operation.to_owned(),
+                "--noconfirm".to_owned(),
+                "--noprogressbar".to_owned(),
+            ];
+            arguments.extend(options.iter().map(|option| (*option).to_owned()));
+            arguments.push("--".to_owned());
+            arguments.extend(items.into_iter().map(Item::argument));
+            Command::new(PROGRAM, arguments)
+        })
+        .collect()
+}
 
 /// What it writes when a repository is to blame.
 const REPOSITORY_SIGNS: &[&str] = &[
@@ -28,24 +49,12 @@ impl PackageManager for Pacman {
         ))
     }
 
-    fn install(&self, items: &[Item]) -> Vec<Command> {
-        let (files, names): (Vec<&Item>, Vec<&Item>) =
-            items.iter().partition(|item| matches!(item, Item::File(_)));
-        // Names first: a file may depend on one of them.
-        [("--sync", names), ("--upgrade", files)]
-            .into_iter()
-            .filter(|(_, items)| !items.is_empty())
-            .map(|(operation, items)| {
-                let mut arguments = vec![
-                    operation.to_owned(),
-                    "--noconfirm".to_owned(),
-                    "--noprogressbar".to_owned(),
-                    "--".to_owned(),
-                ];
-                arguments.extend(items.into_iter().map(Item::argument));
-                Command::new(PROGRAM, arguments)
-            })
-            .collect()
+    fn install(&self, items: &[Item], _from: From) -> Vec<Command> {
+        commands(items, &[])
+    }
+
+    fn download(&self, items: &[Item]) -> Vec<Command> {
+        commands(items, &["--downloadonly"])
     }
 
     fn has_begun(&self, output: &str) -> bool {
@@ -63,7 +72,8 @@ mod tests {
 
     #[test]
     fn names_and_files_take_two_commands() {
-        let commands = Pacman.install(&[Item::File("/x.pkg.tar".into()), Item::Name("y".into())]);
+        let items = [Item::File("/x.pkg.tar".into()), Item::Name("y".into())];
+        let commands = Pacman.install(&items, From::Anywhere);
         let commands: Vec<String> = commands.iter().map(ToString::to_string).collect();
         assert_eq!(commands.len(), 2);
         assert!(commands[0].ends_with("--sync --noconfirm --noprogressbar -- y"));

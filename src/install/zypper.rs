@@ -1,12 +1,31 @@
 //! zypper: openSUSE and SUSE Linux Enterprise.
 
-use super::{Fault, Item, PackageManager};
-use crate::machine::Command;
+use super::{Fault, From, Item, PackageManager};
+use crate::machine::{Command, ExitStatus};
 
 pub(super) const PROGRAM: &str = "/usr/bin/zypper";
 
 /// zypper(8).
 pub(super) struct Zypper;
+
+fn command(options: &[&str], items: &[Item]) -> Command {
+    let mut arguments: Vec<String> = [
+        "--non-interactive",
+        "--gpg-auto-import-keys",
+        // It has been refreshed where that was due.
+        "--no-refresh",
+        "install",
+        // A package that is about to be released need not be signed yet.
+        "--allow-unsigned-rpm",
+        "--auto-agree-with-licenses",
+    ]
+    .map(str::to_owned)
+    .into();
+    arguments.extend(options.iter().map(|option| (*option).to_owned()));
+    arguments.push("--".to_owned());
+    arguments.extend(items.iter().map(Item::argument));
+    Command::new(PROGRAM, arguments)
+}
 
 /// What it writes when a repository is to blame.
 const REPOSITORY_SIGNS: &[&str] = &[
@@ -30,20 +49,16 @@ impl PackageManager for Zypper {
         ))
     }
 
-    fn install(&self, items: &[Item]) -> Vec<Command> {
-        let mut arguments: Vec<String> = [
-            "--non-interactive",
-            "--gpg-auto-import-keys",
-            "install",
-            // A package that is about to be released need not be signed yet.
-            "--allow-unsigned-rpm",
-            "--auto-agree-with-licenses",
-            "--",
-        ]
-        .map(str::to_owned)
-        .into();
-        arguments.extend(items.iter().map(Item::argument));
-        vec![Command::new(PROGRAM, arguments)]
+    fn install(&self, items: &[Item], _from: From) -> Vec<Command> {
+        vec![command(&[], items)]
+    }
+
+    fn download(&self, items: &[Item]) -> Vec<Command> {
+        vec![command(&["--download-only"], items)]
+    }
+
+    fn is_success(&self, status: ExitStatus) -> bool {
+        matches!(status, ExitStatus::Code(0 | 100..=103 | 106))
     }
 
     fn has_begun(&self, output: &str) -> bool {
@@ -52,5 +67,23 @@ impl PackageManager for Zypper {
 
     fn fault(&self, output: &str) -> Fault {
         Fault::by_signs(REPOSITORY_SIGNS, output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_are_no_failures() {
+        let good = |code| Zypper.is_success(ExitStatus::Code(code));
+        for code in [0, 100, 101, 102, 103, 106] {
+            assert!(good(code), "{code}");
+        }
+        // An unknown package, an interruption, a script that failed.
+        for code in [1, 4, 8, 104, 105, 107] {
+            assert!(!good(code), "{code}");
+        }
+        assert!(!Zypper.is_success(ExitStatus::Signal(9)));
     }
 }

@@ -20,10 +20,11 @@ use super::rootfs::Rootfs;
 pub struct Overlaid {
     /// The directory of the host.
     pub source: PathBuf,
-    /// The directory of the container. If it has none there, it sees nothing.
+    /// The directory of the container.
     pub target: String,
-    /// Where what it writes is kept: this directory gets an `upper` and a `work` for overlayfs.
-    /// Without one, that is in memory and goes with the container.
+    /// Where what it writes is kept: this directory gets an `upper` and a `work` for overlayfs. If
+    /// the image has no such directory, it sees nothing, for it is not to get one.
+    /// Without one, all of it is in memory and goes with the container.
     pub kept: Option<PathBuf>,
 }
 
@@ -67,8 +68,10 @@ pub(super) fn mount(links: &Path, parts: &Parts<'_>, target: &Path) -> io::Resul
 pub(super) fn show(overlaid: &[Overlaid], scratch: &Path, root: &Rootfs) -> io::Result<()> {
     for (number, overlaid) in overlaid.iter().enumerate() {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let Ok(target) = root.open_at(&overlaid.target, flags, Mode::empty()) else {
-            continue;
+        let target = match root.open_at(&overlaid.target, flags, Mode::empty()) {
+            Err(_) if overlaid.kept.is_some() => continue,
+            Err(_) => root.make_directories(&overlaid.target)?,
+            Ok(target) => target,
         };
         let kept = match &overlaid.kept {
             Some(kept) => kept.clone(),

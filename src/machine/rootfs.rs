@@ -141,7 +141,7 @@ impl Rootfs {
         Ok((directory, file))
     }
 
-    fn make_directories(&self, path: &str) -> io::Result<OwnedFd> {
+    pub(super) fn make_directories(&self, path: &str) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let mut walked = String::new();
         let mut parent = self.open_at("/", flags, Mode::empty())?;

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, try_join_all};
 
 use crate::image::{ImageError, Images, PullOptions, ReadyImage};
-use crate::install::{FetchError, Fetcher, InstallError, Package, PackageError, Ready, install};
+use crate::install::{
+    Caching, FetchError, Fetcher, InstallError, Package, PackageError, Ready, install,
+};
 use crate::machine::{Boot, Guest, GuestError, Machine, MachineError, Profile};
+use crate::packages::Lease;
 use crate::probe::{
     Baseline, Begun, NetworkTarget, Outcome, Patience, Prober, StartedBy, UnitName, UnitProbe,
     baseline,
@@ -176,7 +179,8 @@ fn describe(report: &mut Report, problem: &Problem) {
     };
     report.hint = match problem {
         Problem::Image(error) => error.hint(),
-        Problem::Fetch(FetchError::Offline { .. }) => {
+        Problem::Fetch(FetchError::Offline { .. })
+        | Problem::Install(InstallError::Offline { .. }) => {
             Some("a run without --offline puts it there".to_owned())
         }
         Problem::Machine(error) => error.hint().map(str::to_owned),
@@ -210,7 +214,8 @@ impl Run<'_> {
             .pull(&self.plan.image, &self.plan.pull)
             .await?;
         self.report.timings.pull = began.elapsed();
-        let ((machine, elapsed), fetched) = self.boot_and_fetch(&image).await?;
+        let mut caching = self.caching(&image);
+        let ((machine, elapsed), fetched) = self.boot_and_fetch(&image, &caching).await?;
         self.report.machine = Some(machine.name().to_owned());
         self.report.timings.boot = elapsed;
         self.report.timings.compose = machine.compose();
@@ -224,7 +229,7 @@ impl Run<'_> {
             self.plan,
             self.context,
             guest,
-            (packages, left),
+            (packages, left, &mut caching),
             &mut self.report,
         );
         let result = tokio::select! {
@@ -240,10 +245,29 @@ impl Run<'_> {
         result
     }
 
+    /// What the installation may use beside the network; without packages, there is none.
+    fn caching(&self, image: &ReadyImage) -> Caching {
+        let lease = match &image.packages {
+            Some(cache) if !self.plan.packages.is_empty() => cache
+                .lease()
+                .inspect_err(|error| tracing::warn!(%error, "packages are not kept"))
+                .ok(),
+            _ => None,
+        };
+        Caching {
+            lease,
+            offline: self.plan.pull.offline,
+        }
+    }
+
     /// Boots and fetches at once. A machine comes with whatever became of the packages.
-    async fn boot_and_fetch(&self, image: &ReadyImage) -> Result<(Booted, Fetched), Problem> {
+    async fn boot_and_fetch(
+        &self,
+        image: &ReadyImage,
+        caching: &Caching,
+    ) -> Result<(Booted, Fetched), Problem> {
         // The network and the processors have different work to do.
-        let booting = self.boot(image);
+        let booting = self.boot(image, caching);
         let limit = self.plan.install_timeout;
         let fetching = async {
             let fetched = tokio::time::timeout(limit, self.fetch()).await;
@@ -258,13 +282,13 @@ impl Run<'_> {
         }
     }
 
-    async fn boot(&self, image: &ReadyImage) -> Result<Booted, Problem> {
+    async fn boot(&self, image: &ReadyImage, caching: &Caching) -> Result<Booted, Problem> {
         let began = Instant::now();
         let step = Step::start(&self.context.progress, format!("boot {}", image.name), None);
         let machine = Machine::boot(Boot {
             image: self.plan.image.machine_name(),
             lowers: image.lowers.clone(),
-            overlaid: Vec::new(),
+            overlaid: caching.lease.iter().flat_map(Lease::overlaid).collect(),
             isolated: self.plan.pull.offline,
             profile: self.plan.profile,
             wanted: self.plan.units.iter().map(ToString::to_string).collect(),
@@ -305,7 +329,7 @@ async fn test(
     plan: &Plan,
     context: &Context<'_>,
     guest: &Guest,
-    (packages, limit): (Vec<Ready>, Duration),
+    (packages, limit, caching): (Vec<Ready>, Duration, &mut Caching),
     report: &mut Report,
 ) -> Result<(), Problem> {
     report.systemd = Some(guest.systemd_version().await?);
@@ -326,7 +350,7 @@ async fn test(
             format!("install {}", names.join(" ")),
             None,
         );
-        let installed = install(guest, &packages, limit).await;
+        let installed = install(guest, &packages, limit, caching).await;
         report.timings.install += began.elapsed();
         let installed = installed?;
         report.install = Some(InstallReport {

@@ -12,6 +12,7 @@ mod layers;
 mod machines;
 mod managers;
 mod packages;
+mod provisioning;
 mod pulling;
 mod self_check;
 mod signals;

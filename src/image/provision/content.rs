@@ -49,7 +49,14 @@ pub(super) fn clamp_times(layer: &Path, began: SystemTime, otherwise: i64) -> io
             rustix::fs::utimensat(entry.parent, entry.name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
-    })
+    })?;
+    // The root of the layer is that of the image, once they are put together.
+    Ok(rustix::fs::utimensat(
+        rustix::fs::CWD,
+        layer,
+        &times,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }
 
 /// Reads all of a layer.
@@ -58,6 +65,11 @@ pub(super) fn content(layer: &Path) -> io::Result<Content> {
 
     let (mut entries, mut bytes) = (0, 0);
     let mut hasher = Sha256::new();
+    let root = rustix::fs::stat(layer)?;
+    hasher.update(format!(
+        "{:o} {}:{} {}\n",
+        root.st_mode, root.st_uid, root.st_gid, root.st_mtime
+    ));
     walk(layer, &mut |entry| {
         let stat = &entry.stat;
         let kind = FileType::from_raw_mode(stat.st_mode);

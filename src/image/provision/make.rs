@@ -17,6 +17,7 @@ use crate::image::store::{
     Holds, ImageRecord, LayerId, LayerRecord, MadeLayer, Scratch, StoreError,
 };
 use crate::machine::{Build, build};
+use crate::packages::From;
 use crate::progress::{Event, Step};
 
 impl Images {
@@ -135,7 +136,8 @@ impl Images {
             format!("make {} bootable (it lacks {lacks})", target.name),
             None,
         );
-        let (scratch, content, listed) = self.run(target, &root, &lowers, &script).await?;
+        let made = self.run(target, (&root, family), &lowers, &script);
+        let (scratch, content, listed) = made.await?;
         if wanted.is_some_and(|wanted| wanted != content.digest) {
             return Err(differs(target, Some(content.digest)));
         }
@@ -164,7 +166,7 @@ impl Images {
     async fn run(
         &self,
         target: &Target<'_>,
-        root: &Rootfs,
+        (root, family): (&Rootfs, Family),
         lowers: &[PathBuf],
         script: &str,
     ) -> Result<(Scratch, Content, Listed), ImageError> {
@@ -178,13 +180,20 @@ impl Images {
         rustix::fs::chmod(&upper, mode).map_err(|source| StoreError::io(&upper, source))?;
         let epoch = epoch(root).map_err(look)?;
         let script = format!("export SOURCE_DATE_EPOCH={epoch}\n{script}");
+        let kept = scratch.path().join("packages");
+        let cache = self.packages(target, family);
+        let lease = cache.and_then(|cache| usable(cache.lease()));
+        let overlaid = match &lease {
+            Some(lease) => usable(lease.overlaid_keeping(&kept)).unwrap_or_default(),
+            None => Vec::new(),
+        };
         let began = SystemTime::now();
         let output = build(Build {
             image: &target.machine_name,
             lowers,
             upper: &upper,
             work: &work,
-            overlaid: &[],
+            overlaid: &overlaid,
             script: &script,
             timeout: TIMEOUT,
         })
@@ -198,6 +207,13 @@ impl Images {
         let taken = blocking(move |cancel| {
             scrub(&below)?;
             std::fs::remove_dir_all(&work)?;
+            if let Some(mut lease) = lease {
+                // Nothing but the distribution's own packages has run.
+                usable(lease.harvest(&From::Written(kept.clone()), true));
+            }
+            if kept.exists() {
+                std::fs::remove_dir_all(&kept)?;
+            }
             content::clamp_times(&below, began, epoch)?;
             let content = content::content(&below)?;
             Ok((content, record(&below, &listing, cancel)?))
@@ -208,6 +224,13 @@ impl Images {
             .map_err(|source| StoreError::io(&upper, source))?;
         Ok((scratch, content, listed))
     }
+}
+
+/// Without a cache it takes longer, and that is all.
+fn usable<T>(outcome: io::Result<T>) -> Option<T> {
+    outcome
+        .inspect_err(|error| tracing::warn!(%error, "packages are not kept"))
+        .ok()
 }
 
 fn has_recipe(target: &Target<'_>) -> bool {

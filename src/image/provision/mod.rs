@@ -128,7 +128,18 @@ fn scrub(layer: &Path) -> io::Result<()> {
             Err(error) => Err(io::Error::from(error)),
         }
     };
-    for path in ["tmp", "var/tmp", "run"] {
+    // Package managers' caches, where they were not kept elsewhere.
+    let caches = [
+        "var/lib/apt/lists",
+        "var/cache/apt",
+        "var/cache/dnf",
+        "var/cache/libdnf5",
+        "var/cache/yum",
+        "var/cache/zypp",
+        "var/cache/pacman/pkg",
+        "var/lib/pacman/sync",
+    ];
+    for path in ["tmp", "var/tmp", "run"].into_iter().chain(caches) {
         let Some(directory) = open(path)? else {
             continue;
         };

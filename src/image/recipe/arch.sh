@@ -5,7 +5,6 @@ if [ ! -d /etc/pacman.d/gnupg ]; then
 fi
 pacman --noconfirm -Sy
 pacman --noconfirm --needed -S systemd systemd-sysvcompat dbus $POSTROJ_PACKAGES
-rm -rf /var/cache/pacman/pkg/*
 # What was installed now has the time of the image.
 find /var/lib/pacman/local -name desc -mmin -60 -exec \
     sed -i -e '/^%INSTALLDATE%$/{n;s/.*/'"$SOURCE_DATE_EPOCH"'/}' {} +

@@ -8,10 +8,9 @@ printf 'Acquire::Check-Valid-Until "false";\n' >/etc/apt/apt.conf.d/99postroj
 # Services are for the boot to start.
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
-apt-get -q -y update
-apt-get -q -y --no-install-recommends install systemd systemd-sysv dbus ca-certificates $POSTROJ_PACKAGES
+apt-get -q -y -o Acquire::Languages=none update
+apt-get -q -y -o DPkg::Options::=--force-unsafe-io --no-install-recommends \
+    install systemd systemd-sysv dbus ca-certificates $POSTROJ_PACKAGES
 # The web document root of Debian Policy 11.5, which some web servers serve and none of them makes.
 mkdir -p /var/www/html
-apt-get -q -y clean
 rm -f /usr/sbin/policy-rc.d
-rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin

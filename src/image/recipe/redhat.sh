@@ -5,6 +5,5 @@ done
 # Container images mask what a real boot needs.
 find /etc/systemd/system /usr/lib/systemd/system -maxdepth 2 -type l -lname /dev/null \
     ! -name 'systemd-firstboot.service' -delete 2>/dev/null || :
-"$tool" -y install systemd dbus $POSTROJ_PACKAGES
-"$tool" -y clean all
-rm -rf /var/cache/dnf/* /var/cache/yum/* /var/cache/libdnf5/*
+# What is downloaded is kept for the next; it does not come to be in the image.
+"$tool" -y --setopt=keepcache=1 install systemd dbus $POSTROJ_PACKAGES

@@ -130,6 +130,12 @@ impl Guest {
         self.root.open_at(path, flags, mode)
     }
 
+    /// Opens a directory of the container.
+    pub(crate) fn open_directory(&self, path: &str) -> io::Result<OwnedFd> {
+        self.root
+            .open_at(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+    }
+
     /// Reads a regular file of the container, of at most 1 MiB.
     pub fn read_file(&self, path: &str) -> Result<Vec<u8>, GuestError> {
         self.root

@@ -13,6 +13,7 @@ pub(crate) struct Deb {
     units: Vec<(String, String)>,
     postinst: Option<String>,
     depends: Option<String>,
+    version: Option<String>,
 }
 
 impl Deb {
@@ -47,6 +48,12 @@ impl Deb {
         self
     }
 
+    /// Another version than 1.0.
+    pub(crate) fn version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
+        self
+    }
+
     /// Builds it as `file`, in the directory `at`.
     pub(crate) fn build(&self, at: &Path, file: &str) -> PathBuf {
         let tree = tempfile::tempdir_in(at).expect("a temporary directory");
@@ -65,8 +72,9 @@ impl Deb {
         put(
             "DEBIAN/control",
             &format!(
-                "Package: {}\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n{depends}Description: a test\n",
-                self.name
+                "Package: {}\nVersion: {}\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n{depends}Description: a test\n",
+                self.name,
+                self.version.as_deref().unwrap_or("1.0")
             ),
             0o644,
         );

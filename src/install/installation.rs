@@ -1,0 +1,258 @@
+//! One installation, from what is cached as far as that will do.
+//!
+//! What is known of the repositories is taken for true for a while ([`crate::packages::FRESH`]), and
+//! a package manager that can is first asked to do with its cache alone. If it fails before it has
+//! begun, nothing has been changed: the repositories are asked, what is needed is downloaded and
+//! kept for the next container, and only the failure that comes after that is a verdict.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{Fault, From, InstallError, Installed, Item, PackageManager, Ready, detect, package};
+use crate::machine::{Command, ExitStatus, Guest, GuestError};
+use crate::packages::{self, Lease};
+
+/// Where packages from outside are put in a container.
+const DIRECTORY: &str = "/var/cache/postroj";
+
+/// Below so many free bytes a failed installation is put down to the want of space.
+const NO_SPACE: u64 = 8 << 20;
+
+/// What may be used beside the network.
+#[derive(Debug, Default)]
+pub struct Caching {
+    /// What the container sees of the package cache.
+    pub lease: Option<Lease>,
+    /// Whether the network is to be left alone.
+    pub offline: bool,
+}
+
+/// Installs packages in a container, in at most `limit`.
+pub async fn install(
+    guest: &Guest,
+    packages: &[Ready],
+    limit: Duration,
+    caching: &mut Caching,
+) -> Result<Installed, InstallError> {
+    let manager = detect(guest).ok_or(InstallError::NoManager)?;
+    let mut items = Vec::new();
+    for (number, package) in packages.iter().enumerate() {
+        items.push(match package {
+            Ready::Name(name) => Item::Name(name.clone()),
+            Ready::File { name, file } => {
+                let directory = format!("{DIRECTORY}/{number}");
+                let name = package::safe_file_name(Path::new(name));
+                Item::File(guest.copy_in(file, &directory, &name)?)
+            }
+        });
+    }
+    let mut installation = Installation {
+        guest,
+        manager: manager.as_ref(),
+        items: &items,
+        limit,
+        deadline: Instant::now() + limit,
+        caching,
+    };
+    let output = installation.run().await?;
+    Ok(Installed {
+        manager: manager.name(),
+        output,
+    })
+}
+
+struct Installation<'a> {
+    guest: &'a Guest,
+    manager: &'a dyn PackageManager,
+    items: &'a [Item],
+    limit: Duration,
+    deadline: Instant,
+    caching: &'a mut Caching,
+}
+
+/// A command that did not end well.
+struct Failed {
+    /// None if it did not end in time.
+    status: Option<ExitStatus>,
+    output: String,
+}
+
+/// Why a step has failed.
+enum Stop {
+    Failed(Failed),
+    Guest(GuestError),
+}
+
+impl std::convert::From<GuestError> for Stop {
+    fn from(error: GuestError) -> Self {
+        Self::Guest(error)
+    }
+}
+
+impl Installation<'_> {
+    async fn run(&mut self) -> Result<String, InstallError> {
+        let lease = self.caching.lease.as_ref();
+        let is_fresh = lease.is_some_and(Lease::is_fresh);
+        if is_fresh || self.caching.offline {
+            match self.without_refresh().await {
+                Ok(output) => return Ok(output),
+                Err(Stop::Guest(error)) => return Err(error.into()),
+                Err(Stop::Failed(failed)) if self.manager.has_begun(&failed.output) => {
+                    let fault = self.manager.fault(&failed.output);
+                    return Err(self.failure(fault, failed));
+                }
+                Err(Stop::Failed(failed)) if failed.status.is_none() => {
+                    return Err(self.failure(Fault::Repository, failed));
+                }
+                Err(Stop::Failed(failed)) if self.caching.offline => {
+                    return Err(self.offline(failed));
+                }
+                Err(Stop::Failed(failed)) => {
+                    tracing::debug!(output = failed.output, "the cache does not do");
+                }
+            }
+        }
+        let refresh = Vec::from_iter(self.manager.refresh());
+        let refreshed = self.run_all(refresh).await;
+        let mut output = refreshed.map_err(|stop| self.stopped(stop, true))?;
+        if self.caching.lease.is_some() {
+            let download = self.manager.download(self.items);
+            let downloaded = self.run_all(download).await;
+            // The time to take what there is: no package has run any code yet. What failed may be
+            // one package of several, and will be told by the installation.
+            self.harvest(true).await;
+            match downloaded {
+                Ok(text) => output.push_str(&text),
+                Err(Stop::Failed(failed)) if failed.status.is_some() => {}
+                Err(stop) => return Err(self.stopped(stop, false)),
+            }
+        }
+        let install = self.manager.install(self.items, From::Anywhere);
+        let installed = self.run_all(install).await;
+        match installed {
+            Ok(text) => output.push_str(&text),
+            Err(Stop::Failed(failed)) => {
+                output.push_str(&failed.output);
+                let failed = Failed { output, ..failed };
+                return Err(self.stopped(Stop::Failed(failed), false));
+            }
+            Err(stop) => return Err(self.stopped(stop, false)),
+        }
+        Ok(output)
+    }
+
+    /// Installs without asking the repositories what they have.
+    async fn without_refresh(&mut self) -> Result<String, Stop> {
+        let install = || self.manager.install(self.items, From::Cache);
+        if self.caching.offline {
+            return self.run_all(install()).await;
+        }
+        if self.manager.asks_only_the_cache() {
+            match self.run_all(install()).await {
+                Err(Stop::Failed(failed))
+                    if failed.status.is_some() && !self.manager.has_begun(&failed.output) => {}
+                outcome => return outcome,
+            }
+        }
+        let download = self.manager.download(self.items);
+        self.run_all(download).await?;
+        self.harvest(false).await;
+        let install = self.manager.install(self.items, From::Cache);
+        self.run_all(install).await
+    }
+
+    async fn run_all(&self, commands: Vec<Command>) -> Result<String, Stop> {
+        let mut output = String::new();
+        for command in commands {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let (status, text) = match self.guest.run(&command, left).await {
+                Ok(done) => (Some(done.status), done.text),
+                Err(GuestError::Timeout { output: done, .. }) => (None, done.text),
+                Err(error) => return Err(error.into()),
+            };
+            output.push_str(&text);
+            if !status.is_some_and(|status| self.manager.is_success(status)) {
+                tracing::debug!(%command, "failed");
+                return Err(Stop::Failed(Failed { status, output }));
+            }
+        }
+        Ok(output)
+    }
+
+    /// Keeps for the next container what is in the package manager's directories now.
+    async fn harvest(&mut self, refreshed: bool) {
+        let Some(mut lease) = self.caching.lease.take() else {
+            return;
+        };
+        let from = packages::From::container(&lease, |path| self.guest.open_directory(path));
+        // What it reads may be as large as an index.
+        let harvested = tokio::task::spawn_blocking(move || {
+            let outcome = lease.harvest(&from, refreshed);
+            (lease, outcome)
+        });
+        match harvested.await {
+            Ok((lease, outcome)) => {
+                if let Err(error) = outcome {
+                    tracing::warn!(%error, "packages are not kept");
+                }
+                self.caching.lease = Some(lease);
+            }
+            Err(error) => tracing::warn!(%error, "packages are not kept"),
+        }
+    }
+
+    fn stopped(&self, stop: Stop, is_refresh: bool) -> InstallError {
+        match stop {
+            Stop::Guest(error) => error.into(),
+            Stop::Failed(failed) => {
+                let began = self.manager.has_begun(&failed.output);
+                let fault = if is_refresh || (failed.status.is_none() && !began) {
+                    Fault::Repository
+                } else {
+                    self.manager.fault(&failed.output)
+                };
+                self.failure(fault, failed)
+            }
+        }
+    }
+
+    fn offline(&self, failed: Failed) -> InstallError {
+        InstallError::Offline {
+            manager: self.manager.name(),
+            status: self.status(failed.status),
+            output: failed.output,
+        }
+    }
+
+    fn status(&self, status: Option<ExitStatus>) -> String {
+        match status {
+            Some(status) => format!("it ended with {status}"),
+            None => format!("it did not end within {} s", self.limit.as_secs_f64()),
+        }
+    }
+
+    fn failure(&self, fault: Fault, failed: Failed) -> InstallError {
+        let manager = self.manager.name();
+        let status = self.status(failed.status);
+        let output = failed.output;
+        if self.guest.free_space().is_ok_and(|free| free < NO_SPACE) {
+            return InstallError::NoSpace {
+                manager,
+                status,
+                output,
+            };
+        }
+        match fault {
+            Fault::Package => InstallError::Package {
+                manager,
+                status,
+                output,
+            },
+            Fault::Repository => InstallError::Repository {
+                manager,
+                status,
+                output,
+            },
+        }
+    }
+}
