@@ -102,6 +102,13 @@ impl std::fmt::Display for StartedBy {
 #[derive(Debug, Clone)]
 pub struct Baseline(UnitState);
 
+impl Baseline {
+    /// Whether there is a unit that could be started.
+    pub fn is_loaded(&self) -> bool {
+        self.0.load_state == "loaded"
+    }
+}
+
 /// Looks at a unit before anything is installed.
 pub async fn baseline(guest: &Guest, name: &UnitName) -> Result<Baseline, GuestError> {
     Ok(Baseline(guest.unit(name.as_str()).await?.state().await?))

@@ -191,3 +191,27 @@ fn a_download_that_is_cut_short_goes_on_where_it_was() {
         server.requests()
     );
 }
+
+/// What a trimmed boot leaves out is there for who asks for it, by whatever name, and for a package.
+#[test]
+fn login_manager_is_there_when_it_is_wanted() {
+    let place = Place::direct();
+    let check = |unit: &str| {
+        place
+            .pkgprobe("debian-bookworm", ["--check-unit", unit])
+            .run()
+            .exits(0)
+    };
+    check("systemd-logind").stdout_has("started by the image");
+    check("dbus-org.freedesktop.login1");
+    let package = Deb::new("asks")
+        .postinst("loginctl list-sessions --no-legend")
+        .build(place.scratch(), "asks.deb");
+    place
+        .pkgprobe(
+            "debian-bookworm",
+            ["--package", package.to_str().expect("UTF-8")],
+        )
+        .run()
+        .exits(0);
+}
