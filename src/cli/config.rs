@@ -8,11 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use postroj::image::catalogue::Catalogue;
-use postroj::image::{Images, Registries};
+use postroj::image::{Access, Images, Registries};
 use postroj::progress::{SharedProgress, Silent};
 use serde::Deserialize;
 
 use super::Global;
+use super::access::RegistryOptions;
 use super::error::CommandError;
 
 const SYSTEM_CONFIG: &str = "/etc/postroj/config.toml";
@@ -101,6 +102,26 @@ impl Settings {
 
     /// The images, those in the store and those that can be pulled.
     pub(crate) fn images(&self, progress: &SharedProgress) -> Result<Images, CommandError> {
+        self.images_by(progress, &RegistryOptions::default())
+    }
+
+    /// The same, where it was said how registries are reached.
+    pub(crate) fn images_by(
+        &self,
+        progress: &SharedProgress,
+        options: &RegistryOptions,
+    ) -> Result<Images, CommandError> {
+        let images = Images::open(
+            &self.state_dir,
+            self.catalogue()?,
+            self.access(options)?,
+            progress.clone(),
+        )?;
+        Ok(images.with_package_cache(&self.cache_dir))
+    }
+
+    /// How registries are reached.
+    pub(crate) fn access(&self, options: &RegistryOptions) -> Result<Access, CommandError> {
         let file = match &self.registries_conf {
             Some(path) => Registries::load(path, true),
             None => Registries::load(Path::new(SYSTEM_REGISTRIES), false),
@@ -108,13 +129,7 @@ impl Settings {
         let registries = file
             .map_err(CommandError::usage)?
             .overridden_by(self.registries.clone());
-        let images = Images::open(
-            &self.state_dir,
-            self.catalogue()?,
-            registries,
-            progress.clone(),
-        )?;
-        Ok(images.with_package_cache(&self.cache_dir))
+        Ok(options.access(registries))
     }
 
     /// The sizes of the images in the store, by name. A store that is not there, or not ours to

@@ -1,5 +1,6 @@
 //! The command line: what was typed, what was meant, and how errors are told.
 
+mod access;
 mod commands;
 mod config;
 mod doctor;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use commands::{generate, images, machines, pkgprobe, store};
+use commands::{generate, images, login, machines, pkgprobe, store};
 use config::Settings;
 use error::{CommandError, Exit};
 use output::Output;
@@ -124,6 +125,8 @@ enum Command {
     Rmi(store::Rmi),
     Gc(store::Gc),
     Export(store::Export),
+    Login(login::Login),
+    Logout(login::Logout),
     Pkgprobe(pkgprobe::Pkgprobe),
     Machines(machines::Machines),
     Stop(machines::Stop),
@@ -199,6 +202,8 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
             Command::Rmi(command) => command.run(&settings, output).await,
             Command::Export(command) => command.run(&settings, output).await,
             Command::Gc(command) => command.run(&settings, output).await,
+            Command::Login(command) => command.run(&settings, output).await,
+            Command::Logout(command) => command.run(output),
             Command::Pkgprobe(command) => command.run(&settings, output).await,
             Command::Machines(command) => command.run(output),
             Command::Stop(command) => command.run(output).await,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
+use super::access::Access;
 use super::bootstrap::{BootstrapError, bootstrap};
 use super::catalogue::{Bootstrap, Source};
 use super::digest::Digest;
@@ -15,7 +16,6 @@ use super::http::FetchError;
 use super::layer::{self, Feed, Job, LayerError, Limits, Options, Unpacked, blocking};
 use super::oci::{ImageConfig, OciError, RemoteImage, RemoteLayer};
 use super::reference::OciReference;
-use super::registries::Registries;
 use super::rootfs::Rootfs;
 use super::store::{
     Holds, LayerId, LayerRecord, Lock, MadeLayer, Origin, Scratch, Store, StoreError,
@@ -91,7 +91,7 @@ pub(super) struct Acquired {
 /// What fetching needs besides the place.
 pub(super) struct Fetcher<'a> {
     pub(super) store: &'a Store,
-    pub(super) registries: &'a Registries,
+    pub(super) access: &'a Access,
     pub(super) progress: &'a SharedProgress,
 }
 
@@ -126,7 +126,7 @@ impl Fetcher<'_> {
 
     async fn oci(&self, reference: &OciReference) -> Result<Acquired, SourceError> {
         let step = Step::start(self.progress, format!("look up {reference}"), None);
-        let image = RemoteImage::find(reference, self.registries).await?;
+        let image = RemoteImage::find(reference, self.access).await?;
         step.finish();
 
         let chains: Vec<Digest> = image
@@ -281,28 +281,29 @@ impl Fetcher<'_> {
     }
 
     async fn url(&self, url: &str, sha256: Option<&str>) -> Result<Acquired, SourceError> {
-        let step = Step::start(self.progress, format!("fetch {url}"), None);
+        let shown = tarball::shown(url);
+        let step = Step::start(self.progress, format!("fetch {shown}"), None);
         let (unpacking, feed) = self.unpack(ROOTFS)?;
         let mut validators = Validators::default();
-        let fetched = tarball::fetch(url, &feed, &step)
+        let fetched = tarball::fetch(url, &feed, &step, self.access.patience)
             .await
             .map(|found| validators = found);
         drop(feed);
         let loose = unpacking
-            .finish(fetched.map_err(TarballError::from), url)
+            .finish(fetched.map_err(TarballError::from), &shown)
             .await?;
         let found = loose.unpacked.archive.blob;
         if let Some(expected) = sha256
             && expected.trim_start_matches("sha256:") != found.hex()
         {
             return Err(SourceError::Tarball(TarballError::WrongDigest {
-                url: url.to_owned(),
+                url: shown,
                 expected: expected.to_owned(),
                 found,
             }));
         }
         step.finish();
-        single(loose, url.to_owned(), validators.to_text()).await
+        single(loose, shown, validators.to_text()).await
     }
 
     async fn file(&self, path: &Path) -> Result<Acquired, SourceError> {

@@ -287,12 +287,14 @@ impl ImageError {
                 | RegistriesError::Malformed { .. }
                 | RegistriesError::Meaningless { .. },
             ) => true,
-            Self::Source { source, .. } => matches!(
-                source,
-                SourceError::Tarball(
+            Self::Source { source, .. } => match source {
+                SourceError::Oci(error) => error.is_usage(),
+                SourceError::Tarball(error) => matches!(
+                    error,
                     TarballError::Unreadable { .. } | TarballError::Malformed { .. }
-                )
-            ),
+                ),
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -343,9 +345,7 @@ fn hint(error: &SourceError) -> Option<String> {
         SourceError::Bootstrap(
             BootstrapError::Missing { package, .. } | BootstrapError::Keyring { package, .. },
         ) => Some(format!("apt-get install {package}")),
-        SourceError::Oci(_) => Some(
-            "a mirror of the registry can be named in /etc/containers/registries.conf".to_owned(),
-        ),
+        SourceError::Oci(error) => error.hint(),
         _ => None,
     }
 }

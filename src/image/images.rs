@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::access::Access;
 use super::acquire::{Acquired, Fetcher, Place};
 use super::catalogue::{Catalogue, Entry, Family, Source};
 use super::digest::Digest;
@@ -13,7 +14,6 @@ use super::oci::ImageConfig;
 use super::policy::{PullOptions, PullPolicy, Pulled};
 use super::provision;
 use super::reference::Reference;
-use super::registries::Registries;
 use super::rootfs::Rootfs;
 use super::standing::Standing;
 use super::store::{Holds, ImageRecord, LayerId, Store, StoreError, Stored};
@@ -45,7 +45,7 @@ pub struct ReadyImage {
 pub struct Images {
     pub(super) store: Store,
     pub(super) catalogue: Catalogue,
-    pub(super) registries: Registries,
+    pub(super) access: Access,
     pub(super) progress: SharedProgress,
     /// The cache directory, for what package managers download.
     cache_dir: Option<PathBuf>,
@@ -90,13 +90,13 @@ impl Images {
     pub fn open(
         state_dir: &Path,
         catalogue: Catalogue,
-        registries: Registries,
+        access: Access,
         progress: SharedProgress,
     ) -> Result<Self, ImageError> {
         Ok(Self {
             store: Store::open(state_dir)?,
             catalogue,
-            registries,
+            access,
             progress,
             cache_dir: None,
         })
@@ -326,7 +326,7 @@ impl Images {
         }
         let fetcher = Fetcher {
             store: &self.store,
-            registries: &self.registries,
+            access: &self.access,
             progress: &self.progress,
         };
         let mut tried: Vec<(String, SourceError)> = Vec::new();

@@ -8,11 +8,14 @@
 //!
 //! An image is hostile until it is in the store: see [`layer`] for how one is unpacked.
 
+mod access;
 mod acquire;
 mod archive;
 mod bootstrap;
 pub mod catalogue;
+mod certificates;
 mod compose;
+pub mod credentials;
 mod digest;
 mod directory;
 mod error;
@@ -32,17 +35,19 @@ mod standing;
 pub mod store;
 mod tarball;
 
+pub use access::Access;
 pub use bootstrap::BootstrapError;
 pub use catalogue::{Catalogue, Family, SourceKind};
+pub use certificates::{Certificates, CertificatesError};
 pub use digest::{Digest, DigestError};
 pub use directory::DirectoryError;
 pub use error::{ImageError, Missing, SourceError};
 pub use export::ExportError;
-pub use http::FetchError;
+pub use http::{FetchError, Patience};
 pub use images::{Images, ReadyImage, check};
 pub use lockfile::{LockFile, LockFileError, LockedImage};
 pub use manage::{LayerDetails, Overview, Total};
-pub use oci::{ImageConfig, OciError};
+pub use oci::{ImageConfig, OciError, log_in};
 pub use policy::{PullOptions, PullPolicy, Pulled};
 pub use reference::{OciReference, Reference, ReferenceError};
 pub use registries::{Endpoint, Mirror, Registries, RegistriesError, Registry};

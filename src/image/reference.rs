@@ -116,7 +116,7 @@ impl fmt::Display for Reference {
         match self {
             Self::Catalogue(name) => f.write_str(name),
             Self::Oci(reference) => reference.fmt(f),
-            Self::TarballUrl(url) => f.write_str(url),
+            Self::TarballUrl(url) => f.write_str(&super::tarball::shown(url)),
             Self::TarballFile(path) | Self::Directory(path) => path.display().fmt(f),
         }
     }

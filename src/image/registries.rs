@@ -187,23 +187,40 @@ impl Registries {
         self
     }
 
-    /// The hosts that may serve `reference`, in the order in which they are to be tried.
-    pub fn resolve(&self, reference: &OciReference) -> Result<Vec<Endpoint>, RegistriesError> {
-        let name = reference.name();
+    /// A registry by its name, or a part of it, without its mirrors.
+    pub(super) fn registry(&self, name: &str) -> Result<Endpoint, RegistriesError> {
+        let own = self.own(name)?;
+        let (name, insecure) = own.map_or((name.to_owned(), false), |(found, rest)| {
+            (found.own(name, rest), found.insecure)
+        });
+        Ok(endpoint(&name, insecure))
+    }
+
+    /// What is said about a name, and the rest of the name behind that prefix.
+    fn own<'a>(&self, name: &'a str) -> Result<Option<(&Registry, &'a str)>, RegistriesError> {
         let found = self
             .registries
             .iter()
-            .filter_map(|registry| Some((matched(registry.key(), &name)?, registry)))
-            .max_by_key(|(length, _)| *length);
-        let Some((length, registry)) = found else {
+            .filter_map(|registry| Some((matched(registry.key(), name)?, registry)))
+            // The longest prefix, as it is written; an exact one before a wildcard.
+            .max_by_key(|(_, registry)| {
+                let key = registry.key();
+                (key.len(), !key.starts_with('*'))
+            });
+        match found {
+            Some((_, registry)) if registry.blocked => Err(RegistriesError::Blocked {
+                prefix: registry.key().to_owned(),
+            }),
+            found => Ok(found.map(|(length, registry)| (registry, &name[length..]))),
+        }
+    }
+
+    /// The hosts that may serve `reference`, in the order in which they are to be tried.
+    pub fn resolve(&self, reference: &OciReference) -> Result<Vec<Endpoint>, RegistriesError> {
+        let name = reference.name();
+        let Some((registry, rest)) = self.own(&name)? else {
             return Ok(vec![endpoint(&name, false)]);
         };
-        if registry.blocked {
-            return Err(RegistriesError::Blocked {
-                prefix: registry.key().to_owned(),
-            });
-        }
-        let rest = &name[length..];
         let by_digest = reference.digest.is_some();
         let mut endpoints: Vec<Endpoint> = registry
             .mirrors
@@ -215,16 +232,20 @@ impl Registries {
             })
             .map(|mirror| endpoint(&format!("{}{rest}", mirror.location), mirror.insecure))
             .collect();
-        let own = match &registry.location {
-            Some(location) => format!("{location}{rest}"),
-            None => name,
-        };
-        endpoints.push(endpoint(&own, registry.insecure));
+        endpoints.push(endpoint(&registry.own(&name, rest), registry.insecure));
         Ok(endpoints)
     }
 }
 
 impl Registry {
+    /// What a name is called where it really is.
+    fn own(&self, name: &str, rest: &str) -> String {
+        match &self.location {
+            Some(location) => format!("{location}{rest}"),
+            None => name.to_owned(),
+        }
+    }
+
     fn key(&self) -> &str {
         self.prefix
             .as_deref()

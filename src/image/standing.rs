@@ -110,12 +110,16 @@ impl Images {
                 sha256: Some(sum), ..
             }) => record.digest.hex() == *sum,
             Place::Remote(Source::Tarball { url, sha256: None }) if asks => {
-                let step = Step::start(&self.progress, format!("look up {url}"), None);
+                let step = Step::start(
+                    &self.progress,
+                    format!("look up {}", tarball::shown(url)),
+                    None,
+                );
                 let known = record
                     .fingerprint
                     .as_deref()
                     .and_then(Validators::from_text);
-                let current = tarball::is_current(url, known).await;
+                let current = tarball::is_current(url, known, self.access.patience).await;
                 let current = current.map_err(|error| wrong(TarballError::from(error).into()))?;
                 step.finish();
                 current
@@ -136,7 +140,7 @@ impl Images {
     /// The digest that the registry has for the reference now.
     async fn ask(&self, reference: &OciReference) -> Result<Digest, oci::OciError> {
         let step = Step::start(&self.progress, format!("look up {reference}"), None);
-        let digest = oci::RemoteImage::digest(reference, &self.registries).await?;
+        let digest = oci::current_digest(reference, &self.access).await?;
         step.finish();
         Ok(digest)
     }

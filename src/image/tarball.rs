@@ -1,15 +1,15 @@
 //! Tarballs of root file systems, from a URL or a file.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use reqwest::{StatusCode, header};
-
 use super::digest::Digest;
-use super::http::{self, FetchError};
+use super::http::{FetchError, Patience, Unpacker};
 use super::layer::{Feed, LayerError};
+use crate::http::{self, Ask, Fetched, Transfer};
 use crate::progress::Step;
 
 pub(super) use crate::http::Validators;
@@ -61,43 +61,54 @@ impl Validators {
 }
 
 /// Whether the server still has the file that the validators are of. Without any, it cannot tell.
-pub(super) async fn is_current(url: &str, known: Option<Validators>) -> Result<bool, FetchError> {
+pub(super) async fn is_current(
+    url: &str,
+    known: Option<Validators>,
+    patience: Patience,
+) -> Result<bool, FetchError> {
     let Some(known) = known.filter(|known| !known.is_empty()) else {
         return Ok(false);
     };
-    let client = http::client(false)?;
-    let response = http::send_patiently(url, || known.unless_changed(client.head(url))).await?;
-    match response.status() {
-        StatusCode::NOT_MODIFIED => Ok(true),
+    let client = http::client(patience)?;
+    let shown = shown(url);
+    let found = RefCell::new(Validators::default());
+    let open = async |_: &Ask<'_>| {
+        let response = known.unless_changed(client.head(url)).send().await;
+        let response = response.map_err(|error| FetchError::from_request(&shown, &error))?;
+        *found.borrow_mut() = Validators::of(response.headers());
+        Ok(response)
+    };
+    // The answer to a HEAD has the length of what a GET would get, and nothing of it.
+    let transfer = Transfer::new(&shown, patience);
+    match transfer.head(open).await? {
+        Fetched::Unchanged => Ok(true),
         // Some servers leave conditions of a HEAD alone.
-        status if status.is_success() => Ok(Validators::of(response.headers()) == known),
-        status => Err(FetchError::from_status(url, status)),
+        Fetched::Whole => Ok(found.into_inner() == known),
     }
 }
 
 /// Feeds the tarball behind `url` to an unpacking thread; gives what identifies this version of it.
-pub(super) async fn fetch(url: &str, feed: &Feed, step: &Step) -> Result<Validators, FetchError> {
-    let client = http::client(false)?;
-    let validators = std::cell::RefCell::new(Validators::default());
-    let open = async |offset: u64| {
-        let response = http::send_patiently(url, || {
-            let request = client.get(url);
-            if offset > 0 {
-                request.header(header::RANGE, format!("bytes={offset}-"))
-            } else {
-                request
-            }
-        })
-        .await?;
-        if response.status().is_success() {
-            *validators.borrow_mut() = Validators::of(response.headers());
-            Ok(response)
-        } else {
-            Err(FetchError::from_status(url, response.status()))
-        }
+pub(super) async fn fetch(
+    url: &str,
+    feed: &Feed,
+    step: &Step,
+    patience: Patience,
+) -> Result<Validators, FetchError> {
+    let client = http::client(patience)?;
+    let shown = shown(url);
+    let open = async |ask: &Ask<'_>| {
+        let response = ask.of(client.get(url)).send().await;
+        response.map_err(|error| FetchError::from_request(&shown, &error))
     };
-    http::feed_body(url, None, open, feed, step).await?;
-    Ok(validators.into_inner())
+    let mut unpacker = Unpacker::new(&shown, feed);
+    let transfer = Transfer::new(&shown, patience).told_to(step);
+    transfer.run(open, &mut unpacker).await?;
+    unpacker.end().await
+}
+
+/// A URL as it is shown and kept: without a password.
+pub(super) fn shown(url: &str) -> String {
+    url::Url::parse(url).map_or_else(|_| url.to_owned(), |url| http::shown(&url))
 }
 
 /// Opens a local tarball; returns it with its size and a fingerprint that changes when it does.

@@ -14,53 +14,23 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use reqwest::header::{CONTENT_RANGE, IF_RANGE, RANGE};
-use reqwest::{Client, Response, StatusCode};
+use bytes::Bytes;
+use reqwest::Client;
 use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::package::safe_file_name;
-use crate::http::{self, Validators, chain};
+use crate::http::{self, Ask, Fetched, Patience, Sink, Transfer, Validators};
 use crate::progress::{SharedProgress, Step};
-
-/// How often a download that was cut is gone on with.
-const ATTEMPTS: u32 = 5;
 
 /// Why a package could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The server could not be reached, or the connection broke.
-    #[error("cannot fetch {}: {}", http::shown(url), chain(source))]
-    Transport {
-        /// The address.
-        url: Url,
-        /// Why.
-        source: reqwest::Error,
-    },
-    /// The server answered something else.
-    #[error("cannot fetch {}: the server answered {status}", http::shown(url))]
-    Status {
-        /// The address.
-        url: Url,
-        /// The answer.
-        status: StatusCode,
-    },
-    /// The file is not as long as the server said.
-    #[error(
-        "cannot fetch {}: {got} bytes came where the server had announced {announced}",
-        http::shown(url)
-    )]
-    Size {
-        /// The address.
-        url: Url,
-        /// How long it is.
-        got: u64,
-        /// How long it was to be.
-        announced: u64,
-    },
+    /// It could not be fetched.
+    #[error("cannot fetch {0}")]
+    Transfer(#[from] http::FetchError),
     /// The network is to be left alone, and the cache does not have it.
     #[error(
         "{} is not in the cache, and --offline leaves the network alone",
@@ -100,9 +70,9 @@ fn load(path: &Path) -> Validators {
 
 impl Fetcher {
     /// A fetcher that keeps what it fetches below `cache`.
-    pub fn new(cache: &Path, progress: SharedProgress) -> reqwest::Result<Self> {
+    pub fn new(cache: &Path, progress: SharedProgress) -> Result<Self, FetchError> {
         Ok(Self {
-            client: Some(http::client(false)?),
+            client: Some(http::client(Patience::default())?),
             directory: cache.join("downloads"),
             progress,
         })
@@ -130,104 +100,82 @@ impl Fetcher {
             });
         };
         let step = Step::start(&self.progress, format!("fetch {}", http::shown(url)), None);
-        let mut tried = 1;
-        loop {
-            match attempt(client, &place, &step).await {
-                Ok(()) => break,
-                Err(error) if tried < ATTEMPTS && is_passing(&error) => {
-                    // 0.25 s, 0.5 s, 1 s, 2 s.
-                    tokio::time::sleep(Duration::from_millis(125 << tried)).await;
-                    tried += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.transfer(client, &place, &step).await?;
         let opened = place.open().map_err(place.failed(&place.file))?;
         step.finish();
         Ok(opened)
     }
-}
 
-async fn attempt(client: &Client, place: &Place, step: &Step) -> Result<(), FetchError> {
-    let transport = |source: reqwest::Error| FetchError::Transport {
-        url: place.url.clone(),
-        source: source.without_url(),
-    };
-    let had = place.partial_size();
-    let mut request = client.get(place.url.clone());
-    let partial = load(&place.partial_validators);
-    if had > 0
-        && let Some(validator) = partial.for_range()
-    {
-        request = request
-            .header(RANGE, format!("bytes={had}-"))
-            .header(IF_RANGE, validator);
-    } else if place.file.exists() {
-        request = load(&place.file_validators).unless_changed(request);
-    }
-    let response = request.send().await.map_err(transport)?;
-    let start = match response.status() {
-        StatusCode::NOT_MODIFIED if place.file.exists() => return Ok(()),
-        StatusCode::PARTIAL_CONTENT if starts_at(&response, had) => had,
-        StatusCode::OK => 0,
-        status => {
-            if status == StatusCode::RANGE_NOT_SATISFIABLE {
-                // What we have is no beginning of what there is: the next attempt is anew.
-                let _ = fs::remove_file(&place.partial);
+    async fn transfer(
+        &self,
+        client: &Client,
+        place: &Place,
+        step: &Step,
+    ) -> Result<(), FetchError> {
+        let shown = http::shown(&place.url);
+        let had = place.partial_size();
+        let version = load(&place.partial_validators);
+        let (had, version) = match version.for_range() {
+            Some(_) if had > 0 => (had, version),
+            _ => (0, Validators::default()),
+        };
+        let had_file = place.file.exists().then(|| load(&place.file_validators));
+        let open = async |ask: &Ask<'_>| {
+            let mut request = ask.of(client.get(place.url.clone()));
+            if let (0, Some(known)) = (ask.offset, &had_file) {
+                request = known.unless_changed(request);
             }
-            return Err(FetchError::Status {
-                url: place.url.clone(),
-                status,
-            });
+            let response = request.send().await;
+            response.map_err(|error| http::FetchError::from_request(&shown, &error))
+        };
+        let mut partial = Partial { place, file: None };
+        let transfer = Transfer::new(&shown, Patience::default()).told_to(step);
+        let fetched = transfer.from(had, version).run(open, &mut partial).await?;
+        if fetched == Fetched::Unchanged {
+            return Ok(());
         }
-    };
-    let announced = response.content_length().map(|length| start + length);
-    if let Some(total) = announced {
-        step.set_total(total);
-    }
-    place.keep(response, start, step).await?;
-    let got = place.partial_size();
-    if let Some(announced) = announced.filter(|announced| *announced != got) {
-        return Err(FetchError::Size {
-            url: place.url.clone(),
-            got,
-            announced,
-        });
-    }
-    // In this order a crash in between leaves a file that is fetched again.
-    let _ = fs::remove_file(&place.file_validators);
-    fs::rename(&place.partial, &place.file)
-        .and_then(|()| fs::rename(&place.partial_validators, &place.file_validators))
-        .map_err(place.failed(&place.file))
-}
-
-/// Whether another attempt may go better.
-fn is_passing(error: &FetchError) -> bool {
-    match error {
-        FetchError::Transport { source, .. } => {
-            !source.is_builder() && !source.is_redirect() && !is_refusal(source)
-        }
-        FetchError::Status { status, .. } => {
-            status.is_server_error()
-                || *status == StatusCode::TOO_MANY_REQUESTS
-                || *status == StatusCode::RANGE_NOT_SATISFIABLE
-        }
-        FetchError::Size { .. } => true,
-        FetchError::Cache { .. } | FetchError::Offline { .. } => false,
+        // In this order a crash in between leaves a file that is fetched again.
+        let _ = fs::remove_file(&place.file_validators);
+        fs::rename(&place.partial, &place.file)
+            .and_then(|()| fs::rename(&place.partial_validators, &place.file_validators))
+            .map_err(place.failed(&place.file))
     }
 }
 
-/// Whether there was no connection to begin with: nothing that a second's wait would mend.
-fn is_refusal(error: &reqwest::Error) -> bool {
-    error.is_connect() && !error.is_timeout()
+/// What has come of a download, on disk.
+struct Partial<'a> {
+    place: &'a Place,
+    file: Option<File>,
 }
 
-fn starts_at(response: &Response, offset: u64) -> bool {
-    response
-        .headers()
-        .get(CONTENT_RANGE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
+impl Sink for Partial<'_> {
+    type Error = FetchError;
+
+    async fn take(&mut self, bytes: Bytes) -> Result<(), FetchError> {
+        let place = self.place;
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => File::options()
+                .append(true)
+                .open(&place.partial)
+                .map_err(place.failed(&place.partial))?,
+        };
+        file.write_all(&bytes)
+            .map_err(place.failed(&place.partial))?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn begin(&mut self, version: &Validators) -> Result<bool, FetchError> {
+        let place = self.place;
+        let begin = || {
+            let _ = fs::remove_file(&place.partial);
+            fs::write(&place.partial_validators, serde_json::to_vec(version)?)?;
+            File::create(&place.partial)
+        };
+        self.file = Some(begin().map_err(place.failed(&place.partial))?);
+        Ok(true)
+    }
 }
 
 /// Where a file is in the cache.
@@ -288,42 +236,6 @@ impl Place {
 
     fn partial_size(&self) -> u64 {
         fs::metadata(&self.partial).map_or(0, |metadata| metadata.len())
-    }
-
-    /// Writes what comes to the partial file, from `start` on.
-    async fn keep(
-        &self,
-        mut response: Response,
-        start: u64,
-        step: &Step,
-    ) -> Result<(), FetchError> {
-        let open = || {
-            if start == 0 {
-                let _ = fs::remove_file(&self.partial);
-                let json = serde_json::to_vec(&Validators::of(response.headers()))?;
-                fs::write(&self.partial_validators, json)?;
-                File::create(&self.partial)
-            } else {
-                File::options().append(true).open(&self.partial)
-            }
-        };
-        let mut file = open().map_err(self.failed(&self.partial))?;
-        step.advance(start);
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    step.advance(chunk.len() as u64);
-                    file.write_all(&chunk).map_err(self.failed(&self.partial))?;
-                }
-                Ok(None) => return Ok(()),
-                Err(source) => {
-                    return Err(FetchError::Transport {
-                        url: self.url.clone(),
-                        source: source.without_url(),
-                    });
-                }
-            }
-        }
     }
 }
 

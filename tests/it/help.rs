@@ -30,6 +30,8 @@ fn of_postroj() {
       rmi          Remove images from the store
       gc           Remove what nobody needs: layers without an image, and what killed runs have left
       export       Write an image of the store to a file or a directory
+      login        Keep a user and a password for a registry
+      logout       Forget the user and the password for a registry
       pkgprobe     Boot an image, install packages there, and check that their services run and answer
       machines     List the containers that are up
       stop         End containers
@@ -111,6 +113,14 @@ fn of_commands() {
                                     in the store or to come out the same
           --offline                 Leave the network alone: take what the store and the caches have,
                                     and say what is missing
+          --authfile <FILE>         The credentials for registries, which `postroj login` and `podman
+                                    login` write [default: those of podman, else those of docker]
+          --cert-dir <DIR>          A directory with certificates for registries: authorities to trust
+                                    (*.crt), and who we are (*.cert and *.key) [default:
+                                    /etc/containers/certs.d/HOST:PORT, /etc/docker/certs.d/HOST:PORT]
+          --tls-verify[=<BOOL>]     Insist on https and on valid certificates, or with
+                                    --tls-verify=false do without [default: as registries.conf has it
+                                    for the registry, else true]
       -p, --package <PACKAGE>       A package to install: an http(s) URL, a file, or a name that the
                                     distribution's repositories know; may be repeated
           --check-unit <UNIT>       A unit that has to be up and stay up; without an ending it is a
@@ -144,19 +154,27 @@ fn of_more_commands() {
       [IMAGE]...  The images; see `postroj pkgprobe --help` for what they can be
 
     Options:
-          --all            Pull every image of the catalogue that can work
-          --force          Get it anew, and make it bootable anew, even if it is up to date
-          --lock <FILE>    Note in FILE, for --locked, which images the names stand for now; what it
-                           says of other images stays
-          --locked <FILE>  Take the images that FILE has, by their digests, and no others; `postroj pull
-                           --lock FILE` writes it. What has no digest to ask for (a bootstrap, and the
-                           layer that makes an image bootable) has to be in the store or to come out the
-                           same
-          --offline        Leave the network alone: take what the store and the caches have, and say
-                           what is missing
-          --source <KIND>  Take it from this kind of source only [possible values: oci, tarball,
-                           bootstrap]
-      -h, --help           Print help (see more with '--help')
+          --all                  Pull every image of the catalogue that can work
+          --force                Get it anew, and make it bootable anew, even if it is up to date
+          --lock <FILE>          Note in FILE, for --locked, which images the names stand for now; what
+                                 it says of other images stays
+          --locked <FILE>        Take the images that FILE has, by their digests, and no others;
+                                 `postroj pull --lock FILE` writes it. What has no digest to ask for (a
+                                 bootstrap, and the layer that makes an image bootable) has to be in the
+                                 store or to come out the same
+          --offline              Leave the network alone: take what the store and the caches have, and
+                                 say what is missing
+          --authfile <FILE>      The credentials for registries, which `postroj login` and `podman
+                                 login` write [default: those of podman, else those of docker]
+          --cert-dir <DIR>       A directory with certificates for registries: authorities to trust
+                                 (*.crt), and who we are (*.cert and *.key) [default:
+                                 /etc/containers/certs.d/HOST:PORT, /etc/docker/certs.d/HOST:PORT]
+          --tls-verify[=<BOOL>]  Insist on https and on valid certificates, or with --tls-verify=false
+                                 do without [default: as registries.conf has it for the registry, else
+                                 true]
+          --source <KIND>        Take it from this kind of source only [possible values: oci, tarball,
+                                 bootstrap]
+      -h, --help                 Print help (see more with '--help')
     ");
     assert_snapshot!(of("list-images"), @"
     List the images that are known by name

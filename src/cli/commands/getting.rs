@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postroj::image::{LockFile, PullPolicy};
+use postroj::image::{Images, LockFile, PullPolicy};
+use postroj::progress::SharedProgress;
 
+use crate::cli::access::RegistryOptions;
 use crate::cli::config::Settings;
 use crate::cli::error::CommandError;
 
@@ -19,9 +21,20 @@ pub(crate) struct Getting {
     /// Leave the network alone: take what the store and the caches have, and say what is missing
     #[arg(long, env = "POSTROJ_OFFLINE", hide_env = true)]
     offline: bool,
+    #[command(flatten)]
+    registry: RegistryOptions,
 }
 
 impl Getting {
+    /// The images, reached as the options say.
+    pub(crate) fn images(
+        &self,
+        settings: &Settings,
+        progress: &SharedProgress,
+    ) -> Result<Images, CommandError> {
+        settings.images_by(progress, &self.registry)
+    }
+
     pub(crate) fn is_offline(&self, settings: &Settings) -> bool {
         self.offline || settings.offline
     }

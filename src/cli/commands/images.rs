@@ -169,7 +169,7 @@ impl Pull {
         let progress = output.progress();
         require_root()?;
         let mut signals = Signals::listen()?;
-        let images = settings.images(&progress)?;
+        let images = self.getting.images(settings, &progress)?;
         if self.all {
             for entry in catalogue.iter() {
                 match &entry.unsupported {

@@ -100,7 +100,7 @@ impl Pkgprobe {
         // Signals from now on end the run in order.
         let mut signals = Signals::listen()?;
         let progress = output.progress();
-        let images = settings.images(&progress)?;
+        let images = self.getting.images(settings, &progress)?;
         let fetcher = if plan.pull.offline {
             Fetcher::offline(&settings.cache_dir, progress.clone())
         } else {

@@ -167,7 +167,7 @@ impl std::fmt::Display for Source {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Oci(reference) => formatter.write_str(reference),
-            Self::Tarball { url, .. } => formatter.write_str(url),
+            Self::Tarball { url, .. } => formatter.write_str(&crate::image::tarball::shown(url)),
             Self::Bootstrap(bootstrap) => match &bootstrap.mirror {
                 Some(mirror) => write!(formatter, "mmdebstrap {} {mirror}", bootstrap.suite),
                 None => write!(formatter, "mmdebstrap {}", bootstrap.suite),

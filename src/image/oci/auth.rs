@@ -1,49 +1,14 @@
-//! Credentials and tokens: `WWW-Authenticate` as
+//! Challenges and tokens: `WWW-Authenticate` as
 //! [registries use it](https://distribution.github.io/distribution/spec/auth/token/).
 
-use std::fmt;
-
-use docker_credential::DockerCredential;
-use reqwest::{Client, StatusCode, Url, header};
+use reqwest::{Client, Url, header};
 use serde::Deserialize;
 
-use crate::image::http::{self, FetchError};
+use crate::http::{FetchError, Memory, Patience, Transfer};
+use crate::image::credentials::Credentials;
 use crate::image::registries::Endpoint;
 
-const TOKEN_MAX: usize = 1 << 20;
-
-/// A user and a password for a registry, from the files of podman or docker.
-pub(super) struct Credentials {
-    user: String,
-    password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(…)")
-    }
-}
-
-impl Credentials {
-    /// What is kept for `host`, if anything is.
-    pub(super) fn load(host: &str) -> Option<Self> {
-        let names: &[&str] = match host {
-            "registry-1.docker.io" => &["docker.io", "https://index.docker.io/v1/"],
-            host => &[host],
-        };
-        names.iter().find_map(|name| {
-            let found = docker_credential::get_podman_credential(name)
-                .or_else(|_| docker_credential::get_credential(name));
-            match found {
-                Ok(DockerCredential::UsernamePassword(user, password)) => {
-                    Some(Self { user, password })
-                }
-                // An identity token is for an endpoint of its own that few registries have.
-                Ok(DockerCredential::IdentityToken(_)) | Err(_) => None,
-            }
-        })
-    }
-}
+const TOKEN_MAX: u64 = 1 << 20;
 
 /// What a registry asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,77 +78,138 @@ impl Token {
     }
 }
 
-/// Gets what the challenge asks for: the value of an Authorization header.
-pub(super) async fn authorize(
-    client: &Client,
-    endpoint: &Endpoint,
-    scheme: &str,
-    challenge: Option<Challenge>,
-    credentials: Option<&Credentials>,
-) -> Result<Option<String>, FetchError> {
-    let url = format!("{scheme}://{}/v2/", endpoint.host);
-    let denied = |reason: &str| FetchError::Unauthorised {
-        url: url.clone(),
-        reason: reason.to_owned(),
-    };
-    let (realm, service, scope) = match challenge {
-        None => return Err(denied("the registry does not say what it wants")),
-        Some(Challenge::Basic) => {
-            let credentials = credentials.ok_or_else(|| denied("it wants a password"))?;
-            // reqwest knows how to write the header; we only need its value.
-            let request = client
-                .get(&url)
-                .basic_auth(&credentials.user, Some(&credentials.password))
-                .build()
-                .map_err(|error| FetchError::from_request(&url, &error))?;
-            let value = request.headers().get(header::AUTHORIZATION);
-            return Ok(value
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned));
-        }
-        Some(Challenge::Bearer {
+/// The value of an Authorization header with a user and a password.
+pub(super) fn basic(client: &Client, user: &str, password: &str) -> Option<String> {
+    // reqwest knows how to write the header; we only need its value.
+    let request = client.get("http://localhost/");
+    let request = request.basic_auth(user, Some(password)).build().ok()?;
+    let value = request.headers().get(header::AUTHORIZATION)?;
+    value.to_str().ok().map(str::to_owned)
+}
+
+/// A token server that may be asked, and what for.
+pub(super) struct TokenServer {
+    realm: Url,
+    service: Option<String>,
+    scope: Option<String>,
+    /// Whether it may see credentials: it is the registry's own.
+    is_own: bool,
+}
+
+impl TokenServer {
+    /// Checks where a registry sends us for a token.
+    pub(super) fn new(
+        realm: &str,
+        service: Option<String>,
+        scope: Option<String>,
+        endpoint: &Endpoint,
+    ) -> Result<Self, &'static str> {
+        let mut realm = Url::parse(realm).map_err(|_| "it names no valid token server")?;
+        trusted_realm(&realm, endpoint)?;
+        realm.set_fragment(None);
+        // Neither fails for a URL that has a host, which a trusted one has.
+        let _ = realm.set_username("");
+        let _ = realm.set_password(None);
+        let scope = scope.or_else(|| {
+            let repository = &endpoint.repository;
+            (!repository.is_empty()).then(|| format!("repository:{repository}:pull"))
+        });
+        Ok(Self {
+            is_own: is_same_site(&realm, &endpoint.host),
             realm,
             service,
             scope,
-        }) => (realm, service, scope),
-    };
-    let mut realm = Url::parse(&realm).map_err(|_| denied("it names no valid token server"))?;
-    trusted_realm(&realm, endpoint).map_err(denied)?;
-    let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", endpoint.repository));
-    {
-        let mut query = realm.query_pairs_mut();
-        query.append_pair("scope", &scope);
-        if let Some(service) = &service {
-            query.append_pair("service", service);
-        }
-    }
-    let mut shown = realm.clone();
-    shown.set_query(None);
-    let shown = shown.to_string();
-    let send = async |credentials: Option<&Credentials>| {
-        http::send_patiently(&shown, || {
-            let request = client.get(realm.clone());
-            match credentials {
-                Some(known) => request.basic_auth(&known.user, Some(&known.password)),
-                None => request,
-            }
         })
-        .await
-    };
-    let credentials = credentials.filter(|_| is_same_site(&realm, &endpoint.host));
-    let response = send(credentials).await?;
-    match response.status() {
-        StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            return Err(denied("its token server does not accept us"));
-        }
-        status => return Err(FetchError::from_status(&shown, status)),
     }
-    let body = http::small_body(response, &shown, TOKEN_MAX).await?;
-    let token = serde_json::from_slice(&body).ok().and_then(Token::text);
-    match token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
-        Some(token) => Ok(Some(format!("Bearer {token}"))),
-        None => Err(denied("its token server answers nonsense")),
+
+    /// Its host, with the port where it has one.
+    pub(super) fn host(&self) -> String {
+        authority(&self.realm)
+    }
+
+    /// Gets a token for a request of `url`: the value of an Authorization header.
+    pub(super) async fn token(
+        &self,
+        client: &Client,
+        credentials: Option<&Credentials>,
+        patience: Patience,
+        url: &str,
+    ) -> Result<String, FetchError> {
+        let mut shown = self.realm.clone();
+        shown.set_query(None);
+        let shown = shown.to_string();
+        let shared = credentials.filter(|_| self.is_own);
+        let open = async |_: &crate::http::Ask<'_>| {
+            let request = match shared {
+                Some(Credentials::IdentityToken(token)) => self.exchange(client, token),
+                Some(Credentials::Password { user, password }) => {
+                    client.get(self.query()).basic_auth(user, Some(password))
+                }
+                None => client.get(self.query()),
+            };
+            let answer = request.send().await;
+            answer.map_err(|error| FetchError::from_request(&shown, &error))
+        };
+        let mut body = Memory::default();
+        let transfer = Transfer::new(&shown, patience).at_most(TOKEN_MAX);
+        let denied = |reason: &str| FetchError::Unauthorised {
+            url: url.to_owned(),
+            reason: format!("the token server {} {reason}", self.host()),
+        };
+        match transfer.run(open, &mut body).await {
+            Err(FetchError::Unauthorised { .. }) => Err(denied(match (credentials, shared) {
+                (_, Some(_)) => "does not accept the credentials",
+                (Some(_), None) => {
+                    "is none of the registry's own, and is not given its credentials"
+                }
+                (None, None) => "wants credentials",
+            })),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let token = serde_json::from_slice(&body.bytes)
+                    .ok()
+                    .and_then(Token::text);
+                token
+                    .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
+                    .map(|token| format!("Bearer {token}"))
+                    .ok_or_else(|| denied("answers nonsense"))
+            }
+        }
+    }
+
+    fn query(&self) -> Url {
+        let mut url = self.realm.clone();
+        let service = self.service.iter().map(|service| ("service", service));
+        let scope = self.scope.iter().map(|scope| ("scope", scope));
+        url.query_pairs_mut().extend_pairs(service.chain(scope));
+        url
+    }
+
+    /// Asks for a token in exchange for another (OAuth 2.0, RFC 6749, section 6).
+    fn exchange(&self, client: &Client, token: &str) -> reqwest::RequestBuilder {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token")
+            .append_pair("client_id", "postroj")
+            .append_pair("refresh_token", token);
+        if let Some(service) = &self.service {
+            form.append_pair("service", service);
+        }
+        if let Some(scope) = &self.scope {
+            form.append_pair("scope", scope);
+        }
+        client
+            .post(self.realm.clone())
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.finish())
+    }
+}
+
+/// The host of a URL, with its port where it names one.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
 }
 
@@ -201,19 +227,42 @@ fn trusted_realm(realm: &Url, endpoint: &Endpoint) -> Result<(), &'static str> {
     }
 }
 
-/// Whether the token server belongs to who runs the registry: the same host, or the same domain
-/// above it, as auth.docker.io and registry-1.docker.io have.
+/// Whether the token server belongs to who runs the registry: the same host, one above or below
+/// it, or one beside it, as auth.docker.io is to registry-1.docker.io.
 fn is_same_site(realm: &Url, host: &str) -> bool {
-    let host = host.split(':').next().unwrap_or(host);
-    let Some(other) = realm.host_str() else {
+    let Ok(own) = Url::parse(&format!("https://{host}")) else {
         return false;
     };
-    let site = |name: &str| {
-        let labels: Vec<&str> = name.rsplit('.').take(2).collect();
-        (labels.len() == 2 && name.parse::<std::net::IpAddr>().is_err())
-            .then(|| format!("{}.{}", labels[1], labels[0]))
-    };
-    other == host || site(other).is_some_and(|other| Some(other) == site(host))
+    match (realm.host(), own.host()) {
+        (Some(url::Host::Domain(one)), Some(url::Host::Domain(other))) => {
+            one == other
+                || is_below(one, other)
+                || is_below(other, one)
+                || matches!(
+                    (one.split_once('.'), other.split_once('.')),
+                    (Some((_, one)), Some((_, other))) if one == other && is_site(one)
+                )
+        }
+        (one, other) => one.is_some() && one == other,
+    }
+}
+
+fn is_below(name: &str, domain: &str) -> bool {
+    domain.contains('.')
+        && name
+            .strip_suffix(domain)
+            .is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// Whether all below a domain is likely to be of one owner: not `com`, and not `co.uk` either, which
+/// is told by its short words. A real domain that is as short is taken for shared.
+fn is_site(domain: &str) -> bool {
+    let labels: Vec<&str> = domain.split('.').collect();
+    match labels.as_slice() {
+        [] | [_] => false,
+        [second, top] => top.len() > 2 || second.len() > 3 || *domain == *"docker.io",
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -301,7 +350,14 @@ mod tests {
         let same = |realm: &str, host| is_same_site(&Url::parse(realm).unwrap(), host);
         assert!(same("https://auth.docker.io/token", "registry-1.docker.io"));
         assert!(same("https://example.com:444/", "example.com:443"));
+        assert!(same("https://example.com/jwt", "registry.example.com"));
+        assert!(same("https://auth.example.com/", "example.com:5000"));
+        assert!(same("https://auth.example.com/", "registry.example.com"));
+        assert!(same("https://[::1]:5001/", "[::1]:5000"));
         assert!(!same("https://example.org/", "example.com"));
+        assert!(!same("https://notexample.com/", "example.com"));
+        assert!(!same("https://evil.co.uk/", "registry.co.uk"));
+        assert!(!same("https://evil.example.com.evil.net/", "example.com"));
         assert!(!same("https://10.0.0.1/", "10.1.0.1"));
     }
 }

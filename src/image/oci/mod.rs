@@ -8,11 +8,14 @@ mod auth;
 mod manifest;
 mod transport;
 
+use super::access::Access;
+use super::certificates::CertificatesError;
+use super::credentials::{self, Credentials, CredentialsError};
 use super::digest::{Digest, DigestError};
 use super::http::FetchError;
 use super::layer::{Compression, Feed};
 use super::reference::OciReference;
-use super::registries::{Registries, RegistriesError};
+use super::registries::RegistriesError;
 use crate::progress::Step;
 use manifest::{Blob, Document};
 use transport::Transport;
@@ -31,6 +34,12 @@ pub enum OciError {
     /// The configuration forbids it.
     #[error(transparent)]
     Registries(#[from] RegistriesError),
+    /// Credentials that are kept cannot be had.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     /// A document is not what it has to be.
     #[error("malformed {what}: {reason}")]
     Malformed {
@@ -75,6 +84,35 @@ impl From<DigestError> for OciError {
 }
 
 impl OciError {
+    /// Whether what was asked for, or a file that was named, is wrong.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Credentials(error) => error.is_usage(),
+            Self::Certificates(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fetch(FetchError::Unauthorised { url, .. }) => {
+                let host = url::Url::parse(url).ok()?;
+                let host = credentials::registry_key(host.authority()).to_owned();
+                Some(format!("log in: postroj login {host}"))
+            }
+            Self::Fetch(FetchError::Unreachable { cause, .. }) if cause.contains("certificate") => Some(
+                "its authority (*.crt) belongs into /etc/containers/certs.d/HOST:PORT; --tls-verify=false does without"
+                    .to_owned(),
+            ),
+            Self::Fetch(_) | Self::NoEndpoint(_) => Some(
+                "a mirror of the registry can be named in /etc/containers/registries.conf"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+
     /// Whether another source may well do: nothing that came was wrong, there just was nothing.
     pub(super) fn is_unavailable(&self) -> bool {
         matches!(
@@ -85,6 +123,7 @@ impl OciError {
                     | FetchError::NotFound { .. }
                     | FetchError::Unauthorised { .. }
                     | FetchError::Status { .. }
+                    | FetchError::Redirect { .. }
                     | FetchError::Cut { .. }
             ) | Self::NoEndpoint(_)
                 | Self::Registries(_)
@@ -124,47 +163,15 @@ pub(super) struct RemoteImage {
 impl RemoteImage {
     /// Asks the hosts that may serve the image, in order; the first that can be reached and has it
     /// counts.
-    pub(super) async fn find(
-        reference: &OciReference,
-        registries: &Registries,
-    ) -> Result<Self, OciError> {
-        let mut causes = Vec::new();
-        for endpoint in registries.resolve(reference)? {
-            let found = match Transport::connect(&endpoint).await {
-                Ok(transport) => Self::open(transport, reference).await,
-                Err(error) => Err(error.into()),
-            };
-            match found {
-                Err(error) if error.is_unavailable() => causes.push(error),
-                outcome => return outcome,
-            }
-        }
-        match causes.pop() {
-            Some(only) if causes.is_empty() => Err(only),
-            Some(last) => {
-                causes.push(last);
-                let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
-                Err(OciError::NoEndpoint(causes.join("; ")))
-            }
-            None => Err(OciError::NoEndpoint("no host serves it".to_owned())),
-        }
-    }
-
-    /// The digest that the registry has for the reference now.
-    pub(super) async fn digest(
-        reference: &OciReference,
-        registries: &Registries,
-    ) -> Result<Digest, OciError> {
-        Ok(Self::find(reference, registries).await?.digest)
+    pub(super) async fn find(reference: &OciReference, access: &Access) -> Result<Self, OciError> {
+        first(reference, access, async |transport| {
+            Self::open(transport, reference).await
+        })
+        .await
     }
 
     async fn open(transport: Transport, reference: &OciReference) -> Result<Self, OciError> {
-        let asked = match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => digest.to_string(),
-            (None, Some(tag)) => tag.clone(),
-            (None, None) => "latest".to_owned(),
-        };
-        let (body, content_type) = transport.manifest(&asked).await?;
+        let (body, content_type) = transport.manifest(&asked(reference)).await?;
         let digest = Digest::of(&body);
         if let Some(expected) = reference.digest {
             same(expected, digest)?;
@@ -223,6 +230,78 @@ impl RemoteImage {
         self.transport
             .blob(&layer.digest, layer.size, feed, step)
             .await
+    }
+}
+
+/// The digest that the reference's registry has for it now. Nothing is fetched where the registry
+/// tells it; what it claims is compared and shown, and decides nothing about what is fetched.
+pub(super) async fn current_digest(
+    reference: &OciReference,
+    access: &Access,
+) -> Result<Digest, OciError> {
+    first(reference, access, async |transport| {
+        let asked = asked(reference);
+        if let Some(digest) = transport.claimed(&asked).await? {
+            return Ok(digest);
+        }
+        let (body, _) = transport.manifest(&asked).await?;
+        Ok(Digest::of(&body))
+    })
+    .await
+}
+
+/// Makes sure that a registry, or a part of one, accepts a user and a password.
+pub async fn log_in(
+    registry: &str,
+    user: &str,
+    password: &str,
+    access: &Access,
+) -> Result<(), OciError> {
+    let credentials = Credentials::Password {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    };
+    let mut endpoint = access.registry(registry)?;
+    // To log in is to ask for nothing in particular.
+    endpoint.repository.clear();
+    let transport = Transport::with(&endpoint, access, Some(credentials)).await?;
+    transport.log_in().await
+}
+
+/// Asks the hosts that may serve the image, in order; the first that can be reached and has it
+/// counts.
+async fn first<T>(
+    reference: &OciReference,
+    access: &Access,
+    ask: impl AsyncFn(Transport) -> Result<T, OciError>,
+) -> Result<T, OciError> {
+    let mut causes = Vec::new();
+    for endpoint in access.endpoints(reference)? {
+        let found = match Transport::connect(&endpoint, access).await {
+            Ok(transport) => ask(transport).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Err(error) if error.is_unavailable() => causes.push(error),
+            outcome => return outcome,
+        }
+    }
+    match causes.pop() {
+        Some(only) if causes.is_empty() => Err(only),
+        Some(last) => {
+            causes.push(last);
+            let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
+            Err(OciError::NoEndpoint(causes.join("; ")))
+        }
+        None => Err(OciError::NoEndpoint("no host serves it".to_owned())),
+    }
+}
+
+fn asked(reference: &OciReference) -> String {
+    match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => digest.to_string(),
+        (None, Some(tag)) => tag.clone(),
+        (None, None) => "latest".to_owned(),
     }
 }
 

@@ -1,118 +1,277 @@
 //! Talking to one registry, after the [distribution specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md).
+//!
+//! Whatever a registry answers, its credentials and tokens go to itself only, and to a token server of
+//! its own: redirects are followed here, one by one.
 
-use reqwest::{Client, Response, StatusCode, header};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use reqwest::{Client, Method, Response, StatusCode, Url, header};
 use tokio::sync::Mutex;
 
-use super::auth::{self, Challenge, Credentials};
+use super::OciError;
+use super::auth::{self, Challenge, TokenServer};
 use super::manifest::{ACCEPT, Blob, DOCUMENT_MAX};
+use crate::http::{self, Ask, FetchError, Memory, REDIRECTS_MAX, Transfer};
+use crate::image::access::Access;
+use crate::image::credentials::Credentials;
 use crate::image::digest::Digest;
-use crate::image::http::{self, FetchError};
+use crate::image::http::Unpacker;
 use crate::image::layer::Feed;
 use crate::image::registries::Endpoint;
 use crate::progress::Step;
 
 /// A connection to the repository of one registry.
 pub(super) struct Transport {
-    client: Client,
+    access: Access,
     endpoint: Endpoint,
     scheme: &'static str,
     credentials: Option<Credentials>,
+    /// A client for each host: certificates are for one host, and so is it to trust any.
+    clients: std::sync::Mutex<HashMap<String, Client>>,
     /// The value of the Authorization header that was good for the last request.
     authorization: Mutex<Option<String>>,
 }
 
 impl Transport {
-    /// Finds out whether and how the registry answers.
-    pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, FetchError> {
-        let credentials = Credentials::load(&endpoint.host);
+    /// Finds out how the registry is to be talked to.
+    pub(super) async fn connect(endpoint: &Endpoint, access: &Access) -> Result<Self, OciError> {
+        let files = access.credentials.clone();
+        let Endpoint {
+            host, repository, ..
+        } = endpoint.clone();
+        // A helper is a program that may take its time.
+        let found = tokio::task::spawn_blocking(move || files.find(&host, &repository)).await;
+        let credentials = match found {
+            Ok(found) => found?,
+            Err(_) => None,
+        };
+        Self::with(endpoint, access, credentials).await
+    }
+
+    /// The same, with credentials that are not kept anywhere yet.
+    pub(super) async fn with(
+        endpoint: &Endpoint,
+        access: &Access,
+        credentials: Option<Credentials>,
+    ) -> Result<Self, OciError> {
         let mut transport = Self {
-            client: http::client(endpoint.insecure)?,
+            access: access.clone(),
             endpoint: endpoint.clone(),
             scheme: "https",
             credentials,
+            clients: std::sync::Mutex::default(),
             authorization: Mutex::new(None),
         };
-        match transport.ping().await {
-            Err(
-                FetchError::Unreachable { .. }
-                | FetchError::Refused { .. }
-                | FetchError::Cut { .. },
-            ) if endpoint.insecure => {
-                transport.scheme = "http";
-                transport.ping().await?;
-            }
-            outcome => outcome?,
+        // The first request tells whether there is a registry at all; what it speaks has to be found
+        // out where it may be http.
+        if endpoint.insecure
+            && let Err(error) = transport.ping().await
+        {
+            tracing::debug!(%error, host = endpoint.host, "no https, trying http");
+            transport.scheme = "http";
+            transport.ping().await?;
+        } else {
+            // Certificates that cannot be used are told before anything is asked for.
+            transport.client(&endpoint.host)?;
         }
         Ok(transport)
     }
 
     /// Any answer will do: who may have what is told by the requests that follow.
-    async fn ping(&self) -> Result<(), FetchError> {
-        let url = format!("{}://{}/v2/", self.scheme, self.endpoint.host);
-        let answer = self.client.get(&url).send().await;
-        let answer = answer.map_err(|error| FetchError::from_request(&url, &error))?;
-        if self.scheme == "https" && answer.url().scheme() != "https" {
-            return Err(FetchError::Unreachable {
-                url,
-                cause: "it redirects from https to http".to_owned(),
-            });
-        }
-        Ok(())
+    async fn ping(&self) -> Result<(), OciError> {
+        let url = self.base();
+        let answer = self.client(&self.endpoint.host)?.get(&url).send().await;
+        answer
+            .map(drop)
+            .map_err(|error| FetchError::from_request(&url, &error).into())
+    }
+
+    fn base(&self) -> String {
+        format!("{}://{}/v2/", self.scheme, self.endpoint.host)
     }
 
     fn url(&self, kind: &str, name: &str) -> String {
-        let Endpoint {
-            host, repository, ..
-        } = &self.endpoint;
-        format!("{}://{host}/v2/{repository}/{kind}/{name}", self.scheme)
+        format!("{}{}/{kind}/{name}", self.base(), self.endpoint.repository)
     }
 
-    /// Asks for `url` from `offset` on, with a token fetched when the registry wants one.
-    async fn get(&self, url: &str, accept: &str, offset: u64) -> Result<Response, FetchError> {
-        let send = async |authorization: Option<&str>| {
-            http::send_patiently(url, || {
-                let mut request = self.client.get(url).header(header::ACCEPT, accept);
-                if offset > 0 {
-                    request = request.header(header::RANGE, format!("bytes={offset}-"));
-                }
-                if let Some(authorization) = authorization {
-                    request = request.header(header::AUTHORIZATION, authorization);
-                }
-                request
-            })
-            .await
+    /// The client for a host.
+    fn client(&self, host: &str) -> Result<Client, OciError> {
+        let mut clients = self
+            .clients
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(client) = clients.get(host) {
+            return Ok(client.clone());
+        }
+        let mut tls = self.access.certificates.load(host)?;
+        tls.insecure = self.endpoint.insecure && same_name(host, &self.endpoint.host);
+        let client = http::client_of_host(tls, self.access.patience)?;
+        clients.insert(host.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Sends a request, and follows where it is sent on.
+    async fn send(
+        &self,
+        method: &Method,
+        url: &str,
+        accept: &str,
+        ask: &Ask<'_>,
+        authorization: Option<&str>,
+    ) -> Result<Response, FetchError> {
+        let refused = |reason: String| FetchError::Redirect {
+            url: url.to_owned(),
+            reason,
         };
-        let known = self.authorization.lock().await.clone();
-        let mut response = send(known.as_deref()).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && self.is_own(response.url()) {
-            let challenge = Challenge::from_headers(response.headers());
-            let mut current = self.authorization.lock().await;
-            // Another request may have renewed it in the meantime.
-            if *current == known {
-                *current = auth::authorize(
-                    &self.client,
-                    &self.endpoint,
-                    self.scheme,
-                    challenge,
-                    self.credentials.as_ref(),
-                )
-                .await?;
+        let mut target =
+            Url::parse(url).map_err(|_| refused("it makes no valid address".to_owned()))?;
+        for _ in 0..=REDIRECTS_MAX {
+            let client = self.client(&auth::authority(&target));
+            let client = client.map_err(|error| FetchError::Setup(error.to_string()))?;
+            let request = client.request(method.clone(), target.clone());
+            let mut request = ask.of(request.header(header::ACCEPT, accept));
+            if let Some(authorization) = authorization.filter(|_| self.is_own(&target)) {
+                request = request.header(header::AUTHORIZATION, authorization);
             }
-            let renewed = current.clone();
-            drop(current);
-            response = send(renewed.as_deref()).await?;
+            let response = request.send().await;
+            let response = response.map_err(|error| FetchError::from_request(url, &error))?;
+            if !is_redirect(response.status()) {
+                return Ok(response);
+            }
+            let location = response
+                .headers()
+                .get(header::LOCATION)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|location| target.join(location).ok());
+            let Some(next) = location.filter(Url::has_host) else {
+                return Err(refused("it redirects to nowhere".to_owned()));
+            };
+            match (target.scheme(), next.scheme()) {
+                (_, "https") | ("http", "http") => {}
+                (from, to) => return Err(refused(format!("it redirects from {from} to {to}"))),
+            }
+            target = next;
         }
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(FetchError::from_status(url, response.status()))
+        Err(refused("it redirects too often".to_owned()))
+    }
+
+    /// Asks for `url`, with a token fetched when the registry wants one. Gives whatever is answered.
+    async fn ask(
+        &self,
+        method: &Method,
+        url: &str,
+        accept: &str,
+        ask: &Ask<'_>,
+    ) -> Result<Response, FetchError> {
+        let known = self.authorization.lock().await.clone();
+        let response = self
+            .send(method, url, accept, ask, known.as_deref())
+            .await?;
+        // A redirect's target has no say in the registry's credentials.
+        if response.status() != StatusCode::UNAUTHORIZED || !self.is_own(response.url()) {
+            return Ok(response);
+        }
+        let challenge = Challenge::from_headers(response.headers());
+        drop(response);
+        let mut current = self.authorization.lock().await;
+        // Another request may have renewed it in the meantime.
+        if *current == known {
+            *current = Some(self.authorize(url, challenge).await?);
+        }
+        let renewed = current.clone();
+        drop(current);
+        let response = self
+            .send(method, url, accept, ask, renewed.as_deref())
+            .await?;
+        if response.status() == StatusCode::UNAUTHORIZED && self.is_own(response.url()) {
+            // What is not accepted is not tried again: the next request begins without it.
+            *self.authorization.lock().await = None;
+            return Err(denied(url, self.unaccepted()));
+        }
+        Ok(response)
+    }
+
+    /// Gets what a challenge asks for.
+    async fn authorize(
+        &self,
+        url: &str,
+        challenge: Option<Challenge>,
+    ) -> Result<String, FetchError> {
+        let client = |host: &str| {
+            let client = self.client(host);
+            client.map_err(|error| FetchError::Setup(error.to_string()))
+        };
+        match challenge {
+            None => Err(denied(url, "the registry does not say what it wants")),
+            Some(Challenge::Basic) => match &self.credentials {
+                Some(Credentials::Password { user, password }) => {
+                    let client = client(&self.endpoint.host)?;
+                    auth::basic(&client, user, password)
+                        .ok_or_else(|| denied(url, "the credentials make no header"))
+                }
+                Some(Credentials::IdentityToken(_)) => Err(denied(
+                    url,
+                    "the registry wants a password, and there is a token",
+                )),
+                None => Err(denied(url, "the registry wants credentials")),
+            },
+            Some(Challenge::Bearer {
+                realm,
+                service,
+                scope,
+            }) => {
+                let server = TokenServer::new(&realm, service, scope, &self.endpoint)
+                    .map_err(|reason| denied(url, reason))?;
+                let client = client(&server.host())?;
+                server
+                    .token(
+                        &client,
+                        self.credentials.as_ref(),
+                        self.access.patience,
+                        url,
+                    )
+                    .await
+            }
         }
     }
 
-    /// Whether a URL is the registry's: a redirect's target has no say in its credentials.
-    fn is_own(&self, url: &reqwest::Url) -> bool {
-        let own = format!("{}://{}", self.scheme, self.endpoint.host);
-        reqwest::Url::parse(&own).is_ok_and(|own| own.origin() == url.origin())
+    fn unaccepted(&self) -> &'static str {
+        match self.credentials {
+            Some(_) => "the registry does not accept the credentials",
+            None => "the registry wants credentials",
+        }
+    }
+
+    /// Whether a URL is the registry's.
+    fn is_own(&self, url: &Url) -> bool {
+        Url::parse(&self.base()).is_ok_and(|own| own.origin() == url.origin())
+    }
+
+    /// Makes sure that the registry accepts the credentials.
+    pub(super) async fn log_in(&self) -> Result<(), OciError> {
+        let url = self.base();
+        let open = async |ask: &Ask<'_>| self.ask(&Method::GET, &url, "*/*", ask).await;
+        let transfer = Transfer::new(&url, self.access.patience).at_most(DOCUMENT_MAX);
+        transfer.run(open, &mut Memory::default()).await?;
+        Ok(())
+    }
+
+    /// The digest of what a tag leads to, as the registry claims it, if it does.
+    pub(super) async fn claimed(&self, name: &str) -> Result<Option<Digest>, FetchError> {
+        let url = self.url("manifests", name);
+        let claim = RefCell::new(None);
+        let open = async |ask: &Ask<'_>| {
+            let response = self.ask(&Method::HEAD, &url, ACCEPT, ask).await?;
+            *claim.borrow_mut() = response
+                .headers()
+                .get("Docker-Content-Digest")
+                .and_then(|value| value.to_str().ok())
+                .and_then(|text| Digest::parse(text).ok());
+            Ok(response)
+        };
+        Transfer::new(&url, self.access.patience).head(open).await?;
+        Ok(claim.into_inner())
     }
 
     /// The manifest of a tag or digest, with the type that it is served as.
@@ -121,30 +280,30 @@ impl Transport {
         name: &str,
     ) -> Result<(Vec<u8>, Option<String>), FetchError> {
         let url = self.url("manifests", name);
-        let response = self.get(&url, ACCEPT, 0).await?;
-        let content_type = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        let limit = usize::try_from(DOCUMENT_MAX).unwrap_or(usize::MAX);
-        let body = http::small_body(response, &url, limit).await?;
-        Ok((body, content_type))
+        let content_type = RefCell::new(None);
+        let open = async |ask: &Ask<'_>| {
+            let response = self.ask(&Method::GET, &url, ACCEPT, ask).await?;
+            *content_type.borrow_mut() = response
+                .headers()
+                .get(header::CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned);
+            Ok(response)
+        };
+        let mut body = Memory::default();
+        let transfer = Transfer::new(&url, self.access.patience).at_most(DOCUMENT_MAX);
+        transfer.run(open, &mut body).await?;
+        Ok((body.bytes, content_type.into_inner()))
     }
 
     /// A small blob in memory; its size is checked here, its digest by the caller.
     pub(super) async fn document(&self, blob: &Blob) -> Result<Vec<u8>, FetchError> {
         let url = self.url("blobs", &blob.digest.to_string());
-        let response = self.get(&url, "*/*", 0).await?;
-        let limit = usize::try_from(blob.size).unwrap_or(usize::MAX);
-        let body = http::small_body(response, &url, limit).await?;
-        if body.len() < limit {
-            return Err(FetchError::WrongSize {
-                url,
-                reason: format!("it should have {limit} bytes and has {}", body.len()),
-            });
-        }
-        Ok(body)
+        let open = async |ask: &Ask<'_>| self.ask(&Method::GET, &url, "*/*", ask).await;
+        let mut body = Memory::default();
+        let transfer = Transfer::new(&url, self.access.patience).addressed(blob.size);
+        transfer.run(open, &mut body).await?;
+        Ok(body.bytes)
     }
 
     /// Feeds a blob to an unpacking thread.
@@ -156,8 +315,31 @@ impl Transport {
         step: &Step,
     ) -> Result<(), FetchError> {
         let url = self.url("blobs", &digest.to_string());
-        let open = async |offset| self.get(&url, "*/*", offset).await;
-        http::feed_body(&url, Some(size), open, feed, step).await?;
+        let open = async |ask: &Ask<'_>| self.ask(&Method::GET, &url, "*/*", ask).await;
+        let mut unpacker = Unpacker::new(&url, feed);
+        let transfer = Transfer::new(&url, self.access.patience).addressed(size);
+        transfer.told_to(step).run(open, &mut unpacker).await?;
+        unpacker.end().await?;
         Ok(())
     }
+}
+
+fn denied(url: &str, reason: &str) -> FetchError {
+    FetchError::Unauthorised {
+        url: url.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Whether two hosts differ in their ports at most.
+fn same_name(one: &str, other: &str) -> bool {
+    let name = |host: &str| {
+        let url = Url::parse(&format!("https://{host}")).ok()?;
+        url.host_str().map(str::to_owned)
+    };
+    name(one).is_some_and(|one| name(other) == Some(one))
 }

@@ -1,22 +1,27 @@
 //! What everything that is fetched over http has in common.
 
+mod error;
+mod patience;
+mod transfer;
+
 use std::error::Error;
 use std::time::Duration;
 
 use reqwest::header::{ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, RequestBuilder};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder};
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+pub use error::FetchError;
+pub use patience::Patience;
+pub(crate) use transfer::{Ask, Fetched, Memory, Sink, Transfer};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server that says nothing for so long has stalled.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// RFC 9110 leaves the number to the client.
-const REDIRECTS_MAX: usize = 10;
+pub(crate) const REDIRECTS_MAX: usize = 10;
 
 /// A client to be, that says who it is.
 pub(crate) fn builder() -> ClientBuilder {
@@ -25,8 +30,18 @@ pub(crate) fn builder() -> ClientBuilder {
     Client::builder().user_agent(concat!("postroj/", env!("CARGO_PKG_VERSION")))
 }
 
-/// The client for everything that is fetched; `insecure` takes any certificate.
-pub(crate) fn client(insecure: bool) -> reqwest::Result<Client> {
+/// Whom a client trusts, and who it is itself.
+#[derive(Default)]
+pub(crate) struct Tls {
+    /// Any certificate will do.
+    pub(crate) insecure: bool,
+    /// Authorities besides those that the system knows.
+    pub(crate) authorities: Vec<Certificate>,
+    pub(crate) identity: Option<Identity>,
+}
+
+/// The client for files of web servers, which may be moved from one host to another.
+pub(crate) fn client(patience: Patience) -> Result<Client, FetchError> {
     let policy = Policy::custom(|attempt| {
         let last = attempt.previous().last();
         let downgraded =
@@ -39,12 +54,28 @@ pub(crate) fn client(insecure: bool) -> reqwest::Result<Client> {
             attempt.follow()
         }
     });
+    let built = patient(patience).redirect(policy).build();
+    built.map_err(|error| FetchError::setup(&error))
+}
+
+/// A client for one host, whose redirects the caller has to judge.
+pub(crate) fn client_of_host(tls: Tls, patience: Patience) -> Result<Client, FetchError> {
+    let mut builder = patient(patience)
+        .redirect(Policy::none())
+        .tls_danger_accept_invalid_certs(tls.insecure);
+    if !tls.authorities.is_empty() {
+        builder = builder.tls_certs_merge(tls.authorities);
+    }
+    if let Some(identity) = tls.identity {
+        builder = builder.identity(identity);
+    }
+    builder.build().map_err(|error| FetchError::setup(&error))
+}
+
+fn patient(patience: Patience) -> ClientBuilder {
     builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .redirect(policy)
-        .tls_danger_accept_invalid_certs(insecure)
-        .build()
+        .read_timeout(patience.stall)
 }
 
 /// An error and its causes, outermost first.
