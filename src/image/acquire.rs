@@ -1,10 +1,9 @@
 //! From one source to layers that are whole and still below the store's `tmp`.
 
-use std::collections::BTreeSet;
+mod layered;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use futures_util::future::try_join_all;
 
 use super::access::Access;
 use super::bootstrap::{BootstrapError, bootstrap};
@@ -14,14 +13,16 @@ use super::directory::{self, DirectoryError};
 use super::error::SourceError;
 use super::http::FetchError;
 use super::layer::{self, Feed, Job, LayerError, Limits, Options, Unpacked, blocking};
-use super::oci::{ImageConfig, OciError, RemoteImage, RemoteLayer};
+use super::oci::local::LocalImage;
+use super::oci::{ImageConfig, OciError, RemoteImage};
 use super::reference::OciReference;
 use super::rootfs::Rootfs;
 use super::store::{
     Holds, LayerId, LayerRecord, Lock, MadeLayer, Origin, Scratch, Store, StoreError,
 };
 use super::tarball::{self, TarballError, Validators, Watched};
-use crate::progress::{Event, SharedProgress, Step};
+use crate::progress::{SharedProgress, Step};
+use layered::Layered;
 
 /// One place that an image can be had from.
 #[derive(Debug, Clone)]
@@ -29,6 +30,19 @@ pub(super) enum Place {
     Remote(Source),
     File(PathBuf),
     Directory(PathBuf),
+    /// What is imported under another name.
+    Import(PathBuf, Import),
+}
+
+/// What is imported.
+#[derive(Debug, Clone)]
+pub(super) enum Import {
+    /// The archive of a root.
+    Archive,
+    /// A tree.
+    Tree,
+    /// An image with its layers.
+    Image(Arc<LocalImage>),
 }
 
 impl Place {
@@ -38,6 +52,7 @@ impl Place {
             Self::Remote(Source::Tarball { .. }) | Self::File(_) => Origin::Tarball,
             Self::Remote(Source::Bootstrap(_)) => Origin::Bootstrap,
             Self::Directory(_) => Origin::Directory,
+            Self::Import(..) => Origin::Import,
         }
     }
 
@@ -68,7 +83,9 @@ impl Place {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Remote(source) => source.to_string(),
-            Self::File(path) | Self::Directory(path) => path.display().to_string(),
+            Self::File(path) | Self::Directory(path) | Self::Import(path, _) => {
+                path.display().to_string()
+            }
         }
     }
 }
@@ -119,8 +136,14 @@ impl Fetcher<'_> {
                 self.url(url, sha256.as_deref()).await
             }
             Place::Remote(Source::Bootstrap(entry)) => self.bootstrap(entry).await,
-            Place::File(path) => self.file(path).await,
-            Place::Directory(path) => self.directory(path).await,
+            Place::File(path) | Place::Import(path, Import::Archive) => self.file(path).await,
+            Place::Directory(path) | Place::Import(path, Import::Tree) => {
+                self.directory(path).await
+            }
+            Place::Import(path, Import::Image(image)) => {
+                let name = path.display().to_string();
+                self.layered(&Layered::Local(image), &name).await
+            }
         }
     }
 
@@ -128,156 +151,8 @@ impl Fetcher<'_> {
         let step = Step::start(self.progress, format!("look up {reference}"), None);
         let image = RemoteImage::find(reference, self.access).await?;
         step.finish();
-
-        let chains: Vec<Digest> = image
-            .layers
-            .iter()
-            .scan(None, |below, layer| {
-                let chain = Digest::chain(below.as_ref(), &layer.diff_id);
-                *below = Some(chain);
-                Some(chain)
-            })
-            .collect();
-        let names = |at: usize| {
-            [
-                LayerId::diff(image.layers[at].diff_id),
-                LayerId::chain(chains[at]),
-            ]
-        };
-        let there = |at: usize| names(at).iter().any(|id| self.store.has_layer(id));
-        let locks = self.lock_layers(&image.layers, there).await?;
-        let mut holds = Holds::default();
-        let mut known: Vec<Option<LayerId>> = Vec::new();
-        for at in 0..image.layers.len() {
-            let mut found = None;
-            for id in names(at) {
-                if let Some(hold) = self.store.hold([&id]).await? {
-                    holds.extend(hold);
-                    found = Some(id);
-                    break;
-                }
-            }
-            known.push(found);
-        }
-
-        let missing: BTreeSet<usize> = (0..image.layers.len())
-            .filter(|at| known[*at].is_none())
-            // The same layer may be listed twice, such as an empty one.
-            .filter(|at| {
-                let same = |layer: &RemoteLayer| layer.diff_id == image.layers[*at].diff_id;
-                image.layers.iter().position(same) == Some(*at)
-            })
-            .collect();
-        let fetches = missing.iter().map(|at| self.remote_layer(&image, *at));
-        let mut loose = missing
-            .iter()
-            .copied()
-            .zip(try_join_all(fetches).await?)
-            .collect::<std::collections::BTreeMap<usize, Loose>>();
-
-        // From the bottom up: a layer may need what lies below it.
-        let mut layers: Vec<LayerId> = Vec::new();
-        let mut roots: Vec<PathBuf> = Vec::new();
-        let mut made: Vec<MadeLayer> = Vec::new();
-        for (at, layer) in image.layers.iter().enumerate() {
-            let id = if let Some(loose) = loose.remove(&at) {
-                let id = if loose.unpacked.needs_lower() {
-                    LayerId::chain(chains[at])
-                } else {
-                    LayerId::diff(layer.diff_id)
-                };
-                let names = Names {
-                    layer: layer.digest.to_string(),
-                    made_from: format!("{reference} {}", layer.digest),
-                };
-                let lowers = roots.iter().rev().cloned().collect();
-                made.push(settle(loose, id.clone(), lowers, names).await?);
-                id
-            } else {
-                let twin = image.layers[..at]
-                    .iter()
-                    .position(|twin| twin.diff_id == layer.diff_id)
-                    .map(|twin| layers[twin].clone());
-                match known[at].clone().or(twin) {
-                    Some(id) => id,
-                    None => unreachable!("a layer is known, fetched or a twin of one"),
-                }
-            };
-            roots.push(match made.iter().find(|made| made.id == id) {
-                Some(made) => made.root(),
-                None => self.store.layer_root(&id),
-            });
-            layers.push(id);
-        }
-        Ok(Acquired {
-            digest: image.digest,
-            config: image.config,
-            fingerprint: None,
-            layers,
-            made,
-            locks,
-            holds,
-        })
-    }
-
-    /// Locks the layers that are to be made, always in the same order, so that two runs that need
-    /// the same ones never wait for each other in a circle.
-    async fn lock_layers(
-        &self,
-        layers: &[RemoteLayer],
-        there: impl Fn(usize) -> bool,
-    ) -> Result<Vec<Lock>, StoreError> {
-        let wanted: BTreeSet<Digest> = (0..layers.len())
-            .filter(|at| !there(*at))
-            .map(|at| layers[at].diff_id)
-            .collect();
-        let mut locks = Vec::new();
-        for digest in wanted {
-            let name = format!("layer-{}", digest.hex());
-            let waiting = || {
-                let text = format!(
-                    "waiting for another postroj that fetches layer {}",
-                    digest.short()
-                );
-                self.progress.report(&Event::Note(text));
-            };
-            locks.push(self.store.lock_exclusive(&name, waiting).await?);
-        }
-        Ok(locks)
-    }
-
-    async fn remote_layer(&self, image: &RemoteImage, at: usize) -> Result<Loose, SourceError> {
-        let layer = &image.layers[at];
-        let step = Step::start(
-            self.progress,
-            format!("pull layer {}", layer.digest.short()),
-            Some(layer.size),
-        );
-        let options = Options {
-            compression: Some(layer.compression),
-            whiteouts: true,
-            limits: Limits::default(),
-        };
-        let (unpacking, feed) = self.unpack(options)?;
-        let fetched = image.fetch(layer, &feed, &step).await;
-        drop(feed);
-        let fetched = fetched.map_err(OciError::from);
-        let loose = unpacking.finish(fetched, &layer.digest.to_string()).await?;
-        let wrong = |what, found: Digest, expected: Digest| SourceError::WrongLayer {
-            layer: layer.digest.to_string(),
-            what,
-            found: found.to_string(),
-            expected: expected.to_string(),
-        };
-        let archive = loose.unpacked.archive;
-        if archive.blob != layer.digest {
-            return Err(wrong("digest", archive.blob, layer.digest));
-        }
-        if archive.diff_id != layer.diff_id {
-            return Err(wrong("diffID", archive.diff_id, layer.diff_id));
-        }
-        step.finish();
-        Ok(loose)
+        self.layered(&Layered::Remote(&image), &reference.to_string())
+            .await
     }
 
     async fn url(&self, url: &str, sha256: Option<&str>) -> Result<Acquired, SourceError> {
@@ -314,15 +189,7 @@ impl Fetcher<'_> {
             Some(size),
         );
         let step = Arc::new(step);
-        let scratch = self.layer_scratch()?;
-        let root = scratch.path().join("root");
-        let reader = Watched {
-            inner: file,
-            step: Arc::clone(&step),
-        };
-        let job = Job::start(move |cancel| layer::unpack(reader, &root, &ROOTFS, cancel));
-        let job = job.map_err(|source| StoreError::io(path, source))?;
-        let unpacking = Unpacking { job, scratch };
+        let unpacking = self.read(file, ROOTFS, Arc::clone(&step))?;
         let name = path.display().to_string();
         let unpacked = unpacking.finish(Ok::<_, SourceError>(()), &name).await;
         let loose = unpacked.map_err(|error| match error {
@@ -405,6 +272,21 @@ impl Fetcher<'_> {
         let root = scratch.path().join("root");
         std::fs::create_dir(&root).map_err(|source| StoreError::io(root, source))?;
         Ok(scratch)
+    }
+
+    /// Unpacks what is read from a local file.
+    fn read(
+        &self,
+        inner: impl std::io::Read + Send + 'static,
+        options: Options,
+        step: Arc<Step>,
+    ) -> Result<Unpacking, StoreError> {
+        let scratch = self.layer_scratch()?;
+        let root = scratch.path().join("root");
+        let reader = Watched { inner, step };
+        let job = Job::start(move |cancel| layer::unpack(reader, &root, &options, cancel))
+            .map_err(|source| StoreError::io(scratch.path(), source))?;
+        Ok(Unpacking { job, scratch })
     }
 
     fn unpack(&self, options: Options) -> Result<(Unpacking, Feed), StoreError> {

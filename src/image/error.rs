@@ -11,6 +11,7 @@ use super::export::ExportError;
 use super::layer::LayerError;
 use super::lockfile::LockFileError;
 use super::oci::OciError;
+use super::oci::local::LocalError;
 use super::reference::ReferenceError;
 use super::registries::RegistriesError;
 use super::store::StoreError;
@@ -41,6 +42,27 @@ pub enum ImageError {
     NotStored {
         /// What was asked for.
         name: String,
+    },
+    /// The file that it is to be imported from is not one that can be taken.
+    #[error("{name}: {}: {source}", path.display())]
+    Import {
+        /// The image.
+        name: String,
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<SourceError>,
+    },
+    /// The file that it is to be imported from cannot be understood.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// It was imported, and nobody can be asked for it.
+    #[error("{name} was imported from {source_path} and is in no registry")]
+    Imported {
+        /// The image.
+        name: String,
+        /// Where it was imported from.
+        source_path: String,
     },
     /// The store has its record, and not all of its layers.
     #[error("layers of {name} are missing in the store")]
@@ -272,6 +294,8 @@ impl ImageError {
         match self {
             Self::Unknown { .. }
             | Self::NotStored { .. }
+            | Self::Import { .. }
+            | Self::Imported { .. }
             | Self::Unsupported { .. }
             | Self::NoSuchSource { .. }
             | Self::Reference(_)
@@ -287,6 +311,7 @@ impl ImageError {
                 | RegistriesError::Malformed { .. }
                 | RegistriesError::Meaningless { .. },
             ) => true,
+            Self::Local(error) => !error.is_full(),
             Self::Source { source, .. } => match source {
                 SourceError::Oci(error) => error.is_usage(),
                 SourceError::Tarball(error) => matches!(
@@ -312,6 +337,11 @@ impl ImageError {
                 ))
             }
             Self::NotStored { .. } => Some("`postroj images` lists those that are".to_owned()),
+            Self::Local(error) if error.is_full() => Some(FULL.to_owned()),
+            Self::Local(LocalError::Name { source, .. }) => source.hint(),
+            Self::Imported { source_path, name } => {
+                Some(format!("postroj import {source_path} --name {name}"))
+            }
             Self::Incomplete { name } => Some(format!("postroj check --repair {name}")),
             Self::Store(StoreError::InUse { machines, .. }) => {
                 Some(format!("end it first: postroj stop {}", machines.join(" ")))

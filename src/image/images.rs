@@ -16,7 +16,7 @@ use super::provision;
 use super::reference::Reference;
 use super::rootfs::Rootfs;
 use super::standing::Standing;
-use super::store::{Holds, ImageRecord, LayerId, Store, StoreError, Stored};
+use super::store::{Holds, ImageRecord, LayerId, Origin, Store, StoreError, Stored};
 use crate::packages::PackageCache;
 use crate::progress::{Event, SharedProgress};
 
@@ -184,6 +184,16 @@ impl Images {
             tracing::debug!(%error, "cannot sweep");
         }
         let before = self.store.image(&target.key)?;
+        if options.force
+            && let (Some(record), Reference::Oci(reference)) = (&before, image)
+            && record.origin == Origin::Import
+            && reference.registry == "localhost"
+        {
+            return Err(ImageError::Imported {
+                name: target.name,
+                source_path: record.source.clone(),
+            });
+        }
         if !options.force
             && let Standing::Current(record, pulled) = self.standing(&target, options).await?
             && let Some(image) = self.ready(record, pulled, &target).await?
@@ -271,7 +281,7 @@ impl Images {
     }
 
     /// Tells what a reference stands for.
-    fn target(&self, image: &Reference) -> Result<Target<'_>, ImageError> {
+    pub(super) fn target(&self, image: &Reference) -> Result<Target<'_>, ImageError> {
         let (name, machine_name, places, entry) = match image {
             Reference::Catalogue(name) => {
                 let entry = entry(&self.catalogue, name)?;
@@ -313,7 +323,7 @@ impl Images {
         })
     }
 
-    async fn acquire(
+    pub(super) async fn acquire(
         &self,
         target: &Target<'_>,
         options: &PullOptions,
@@ -364,7 +374,7 @@ impl Images {
     }
 
     /// Publishes the layers, makes the image bootable, and says what it is.
-    async fn complete(
+    pub(super) async fn complete(
         &self,
         target: &Target<'_>,
         place: &Place,
@@ -451,7 +461,7 @@ impl Images {
         }
     }
 
-    fn held(
+    pub(super) fn held(
         &self,
         record: ImageRecord,
         pulled: Pulled,

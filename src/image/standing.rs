@@ -58,6 +58,8 @@ impl Images {
             .iter()
             .find(|place| place.origin() == record.origin && place.describe() == record.source);
         let pulled = match place {
+            // Whoever gave it that name wants it, and not what a registry may have.
+            None if record.origin == Origin::Import => Some(Pulled::Stored),
             Some(place) => self.compare(target, place, &record, options).await?,
             // The catalogue does not list that source any more.
             None => None,
@@ -88,6 +90,7 @@ impl Images {
             Pulled::Stored
         };
         let current = match place {
+            Place::Import(..) => false,
             Place::File(path) => {
                 let opened = tarball::open(path).map_err(|error| wrong(error.into()))?;
                 record.fingerprint == Some(opened.2)

@@ -30,6 +30,7 @@ fn of_postroj() {
       rmi          Remove images from the store
       gc           Remove what nobody needs: layers without an image, and what killed runs have left
       export       Write an image of the store to a file or a directory
+      import       Take local files into the store, as an image that is ready to boot
       login        Keep a user and a password for a registry
       logout       Forget the user and the password for a registry
       pkgprobe     Boot an image, install packages there, and check that their services run and answer
@@ -256,6 +257,20 @@ fn of_commands_for_containers() {
 
 #[test]
 fn of_commands_for_the_store() {
+    assert_snapshot!(of("import"), @"
+    Take local files into the store, as an image that is ready to boot
+
+    Usage: postroj import [OPTIONS] <FILE|DIR>
+
+    Arguments:
+      <FILE|DIR>  The file or directory
+
+    Options:
+          --name <NAME>  What the image is called, such as localhost/NAME:TAG [default: the name that it
+                         has in FILE or DIR]
+          --offline      Leave the network alone: fail if the image needs packages to be bootable
+      -h, --help         Print help (see more with '--help')
+    ");
     assert_snapshot!(of("export"), @"
     Write an image of the store to a file or a directory
 

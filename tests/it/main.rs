@@ -18,5 +18,7 @@ mod self_check;
 mod signals;
 mod snapshots;
 mod store;
+mod store_import;
+mod store_transfer;
 mod support;
 mod verdicts;

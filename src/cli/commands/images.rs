@@ -241,6 +241,9 @@ fn outcome(image: &ReadyImage, options: &PullOptions) -> &'static str {
         Pulled::Newer => "a newer one was pulled",
         Pulled::UpToDate => "up to date",
         Pulled::Stored if options.locked.is_some() => "in the store, as locked",
+        Pulled::Stored if image.record.origin == postroj::image::store::Origin::Import => {
+            "in the store, as imported"
+        }
         Pulled::Stored => "in the store",
     }
 }

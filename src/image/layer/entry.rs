@@ -357,7 +357,7 @@ fn time(value: &[u8]) -> Result<(i64, u32), String> {
 }
 
 /// The path without `.`, and without slashes that mean nothing.
-pub(super) fn normalise(raw: &[u8]) -> Result<Vec<u8>, String> {
+pub(in crate::image) fn normalise(raw: &[u8]) -> Result<Vec<u8>, String> {
     let mut path = Vec::with_capacity(raw.len());
     let mut depth = 0;
     for name in raw.split(|byte| *byte == b'/') {

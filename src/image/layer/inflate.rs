@@ -46,7 +46,7 @@ impl fmt::Display for Compression {
 }
 
 /// A reader of the uncompressed bytes; a declared compression that is not the real one is an error.
-pub(super) fn inflate<R: Read>(
+pub(in crate::image) fn inflate<R: Read>(
     compressed: R,
     declared: Option<Compression>,
 ) -> io::Result<Inflate<R>> {
@@ -96,7 +96,7 @@ fn sniff<R: Read>(input: &mut BufReader<R>) -> io::Result<Compression> {
 }
 
 /// The uncompressed bytes.
-pub(super) enum Inflate<R: Read> {
+pub(in crate::image) enum Inflate<R: Read> {
     Plain(BufReader<R>),
     Gzip(Members<BufReader<R>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
@@ -127,7 +127,7 @@ impl<R: Read> Read for Inflate<R> {
 }
 
 /// The members of a gzip file, one after the other, with zeros allowed at its end.
-pub(super) enum Members<R: BufRead> {
+pub(in crate::image) enum Members<R: BufRead> {
     First(Box<flate2::bufread::GzDecoder<R>>),
     Padding(R),
     /// Only while one state is turned into the next.

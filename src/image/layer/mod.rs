@@ -27,8 +27,9 @@ use std::io;
 
 pub use content::{Difference, verify};
 pub(super) use content::{Listed, record};
-pub(super) use entry::is_wanted_xattr;
+pub(super) use entry::{is_wanted_xattr, normalise};
 pub use inflate::Compression;
+pub(super) use inflate::inflate;
 pub(super) use job::{Feed, Job, blocking};
 pub(super) use tree::{copy_tree, remove_at};
 pub(super) use unpack::{Unpacked, unpack};
@@ -152,7 +153,7 @@ fn one_line(error: &io::Error) -> String {
 }
 
 /// Whether an error means that no space is left.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(in crate::image) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded

@@ -12,7 +12,7 @@ use crate::image::layer::Compression;
 /// The most that a manifest or a config may have.
 pub(super) const DOCUMENT_MAX: u64 = 4 << 20;
 /// overlayfs takes 500 lower directories.
-const LAYERS_MAX: usize = 400;
+pub(super) const LAYERS_MAX: usize = 400;
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

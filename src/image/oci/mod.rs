@@ -5,6 +5,7 @@
 //! the user or a document already checked has named counts, never one that a header claims.
 
 mod auth;
+pub(super) mod local;
 mod manifest;
 mod transport;
 

@@ -24,6 +24,8 @@ pub enum Origin {
     Bootstrap,
     /// A local directory.
     Directory,
+    /// A local file or directory, of which nothing is known any more but the name it was given.
+    Import,
 }
 
 impl fmt::Display for Origin {
@@ -33,6 +35,7 @@ impl fmt::Display for Origin {
             Self::Tarball => "tarball",
             Self::Bootstrap => "bootstrap",
             Self::Directory => "directory",
+            Self::Import => "import",
         })
     }
 }

@@ -8,4 +8,4 @@ mod transfer;
 pub(in crate::cli) use inspect::Inspect;
 pub(in crate::cli) use list::Images;
 pub(in crate::cli) use remove::{Gc, Rmi};
-pub(in crate::cli) use transfer::Export;
+pub(in crate::cli) use transfer::{Export, Import};
