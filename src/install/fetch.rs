@@ -54,8 +54,8 @@ pub enum FetchError {
 
 /// Fetches files into a cache.
 pub struct Fetcher {
-    /// None where the network is to be left alone.
-    client: Option<Client>,
+    /// Whether the network is to be left alone.
+    offline: bool,
     directory: PathBuf,
     progress: SharedProgress,
 }
@@ -70,18 +70,18 @@ fn load(path: &Path) -> Validators {
 
 impl Fetcher {
     /// A fetcher that keeps what it fetches below `cache`.
-    pub fn new(cache: &Path, progress: SharedProgress) -> Result<Self, FetchError> {
-        Ok(Self {
-            client: Some(http::client(Patience::default())?),
+    pub fn new(cache: &Path, progress: SharedProgress) -> Self {
+        Self {
+            offline: false,
             directory: cache.join("downloads"),
             progress,
-        })
+        }
     }
 
     /// One that has what is below `cache`, and asks nobody.
     pub fn offline(cache: &Path, progress: SharedProgress) -> Self {
         Self {
-            client: None,
+            offline: true,
             directory: cache.join("downloads"),
             progress,
         }
@@ -93,14 +93,16 @@ impl Fetcher {
         let place = Place::new(&self.directory, url);
         fs::create_dir_all(&place.directory).map_err(place.failed(&place.directory))?;
         let _lock = place.lock().await.map_err(place.failed(&place.directory))?;
-        let Some(client) = &self.client else {
+        if self.offline {
             return place.open().map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => FetchError::Offline { url: url.clone() },
                 _ => place.failed(&place.file)(error),
             });
-        };
+        }
+        // A client reads all the certificates of the host: a run that fetches nothing has none.
+        let client = http::client(Patience::default())?;
         let step = Step::start(&self.progress, format!("fetch {}", http::shown(url)), None);
-        self.transfer(client, &place, &step).await?;
+        self.transfer(&client, &place, &step).await?;
         let opened = place.open().map_err(place.failed(&place.file))?;
         step.finish();
         Ok(opened)

@@ -104,7 +104,7 @@ impl Pkgprobe {
         let fetcher = if plan.pull.offline {
             Fetcher::offline(&settings.cache_dir, progress.clone())
         } else {
-            Fetcher::new(&settings.cache_dir, progress.clone()).map_err(CommandError::internal)?
+            Fetcher::new(&settings.cache_dir, progress.clone())
         };
         let context = Context {
             images: &images,
