@@ -85,6 +85,7 @@ fn recovers(shelf: &Shelf, name: &str, sample: &Sample) {
     assert_eq!(shelf.names("layers").len(), 3);
     assert_eq!(shelf.names("images").len(), 1);
     shelf.run(&["gc"]).exits(0).stdout_has("0 kB freed");
+    shelf.run(&["check"]).exits(0).stdout_has("no problem");
 }
 
 /// Runs postroj until a thread of it makes the system call `step` for the `at`th time, and kills it
@@ -135,6 +136,7 @@ fn a_pull_killed_at_every_step() {
         1,
         |step, at| killed_at(&shelf, step, at, &["pull", &name]),
         || {
+            shelf.run(&["check"]).exits(0);
             complete += usize::from(holds(&shelf, &name, &sample));
             rounds += 1;
             if rounds % 5 == 0 {
@@ -164,6 +166,7 @@ fn a_pull_killed_at_any_time() {
         thread::sleep(whole * at / 20);
         started.signal(Signal::KILL);
         started.running.reap();
+        shelf.run(&["check"]).exits(0);
         if holds(&shelf, &name, &sample) && at % 2 == 0 {
             shelf.run(&["rmi", &name]).exits(0);
         }
@@ -233,7 +236,10 @@ fn a_collection_killed_at_every_step() {
             }
             killed_at(&shelf, step, at, &["gc"])
         },
-        || assert!(holds(&shelf, &name, &sample)),
+        || {
+            shelf.run(&["check"]).exits(0);
+            assert!(holds(&shelf, &name, &sample));
+        },
     );
     assert!(kills > 10, "only {kills} steps were seen");
     recovers(&shelf, &name, &sample);
@@ -257,6 +263,7 @@ fn a_removal_killed_at_every_step() {
         || {
             assert!(holds(&shelf, &name, &sample));
             // There whole, or not there.
+            shelf.run(&["check"]).exits(0);
             holds(&shelf, &going, &other);
         },
     );
@@ -288,6 +295,7 @@ fn a_provisioning_killed() {
     // The container goes by itself, and what it wrote with the next collection.
     process::wait_until(|| process::with_argument(&seconds).is_empty(), &seconds);
     shelf.run(&["images"]).exits(0).stdout_has("0 images");
+    shelf.run(&["check"]).exits(0);
     process::wait_until(
         || {
             shelf.run(&["gc"]).exits(0);
@@ -311,6 +319,7 @@ fn a_boot_killed() {
         thread::sleep(whole * at / 5);
         started.signal(Signal::KILL);
         started.running.reap();
+        shelf.run(&["check"]).exits(0);
     }
     shelf.run(&arguments).exits(0);
     shelf.run(&["gc"]).exits(0);
@@ -411,6 +420,7 @@ fn pulls_removals_and_collections_at_once() {
         thread::sleep(Duration::from_secs(4));
         over.store(true, Ordering::Relaxed);
     });
+    shelf.run(&["check"]).exits(0);
     shelf.run(&["pull", &two]).exits(0);
     recovers_two(&shelf, &one, &two, &sample);
 }

@@ -91,6 +91,7 @@ fn a_full_disk() {
             .stderr_has("hint: the disk is full: free some space");
         assert_eq!(outcome.stderr.matches("error: ").count(), 1, "{outcome}");
         assert_eq!(here.names("tmp"), [""; 0], "{kind:?}");
+        here.run(&["check"]).exits(0);
         assert!(here.holds(&small.reference, &[("etc/x", b"1")]));
         assert!(!here.holds(&large.reference, &[]));
         here.run(&["pull", &small.reference]).exits(0);
@@ -125,6 +126,9 @@ fn power_cuts(kind: Kind) {
     here.disk.restore_power();
     let lost = fs::metadata(lost).map_or(0, |found| found.len());
     assert!(lost < 100_000, "{kind:?}: the disk kept its power");
+    here.run(&["check"])
+        .exits(0)
+        .stdout_has("2 layers: no problem");
     assert!(here.holds(name, &files), "{kind:?}: lost although done");
 
     let mut there = 0;
@@ -135,6 +139,7 @@ fn power_cuts(kind: Kind) {
         here.disk.cut_power();
         let done = running.wait().code() == 0;
         here.disk.restore_power();
+        here.run(&["check"]).exits(0);
         let holds = here.holds(name, &files);
         assert!(holds || !done, "{kind:?}, {at}: lost although done");
         there += usize::from(holds);

@@ -29,6 +29,7 @@ fn of_postroj() {
       inspect      Print all that is known of images in the store, as JSON
       rmi          Remove images from the store
       gc           Remove what nobody needs: layers without an image, and what killed runs have left
+      check        Compare what the store holds with what was verified when it was taken
       export       Write an image of the store to a file or a directory
       import       Take local files into the store, as an image that is ready to boot
       login        Keep a user and a password for a registry
@@ -257,6 +258,19 @@ fn of_commands_for_containers() {
 
 #[test]
 fn of_commands_for_the_store() {
+    assert_snapshot!(of("check"), @"
+    Compare what the store holds with what was verified when it was taken
+
+    Usage: postroj check [OPTIONS] [IMAGE]...
+
+    Arguments:
+      [IMAGE]...  The images, as `postroj images` lists them [default: all, and layers without an image]
+
+    Options:
+          --repair  Get what is broken again from where it came from; a layer that cannot be had again
+                    is gone
+      -h, --help    Print help (see more with '--help')
+    ");
     assert_snapshot!(of("import"), @"
     Take local files into the store, as an image that is ready to boot
 

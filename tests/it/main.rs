@@ -18,6 +18,7 @@ mod self_check;
 mod signals;
 mod snapshots;
 mod store;
+mod store_check;
 mod store_import;
 mod store_transfer;
 mod support;

@@ -87,6 +87,29 @@ impl Shelf {
         serde_json::from_str(&outcome.stdout).expect("JSON")
     }
 
+    /// Boots an image and keeps the container.
+    #[track_caller]
+    pub(crate) fn keep(&self, image: &str) -> Up<'_> {
+        let arguments = [
+            "pkgprobe",
+            "--image",
+            image,
+            "--keep",
+            "--check-unit",
+            "dbus",
+        ];
+        let outcome = self.run(&arguments).exits(0);
+        let line = outcome
+            .stderr
+            .lines()
+            .find(|line| line.contains(" stays up"));
+        let name = line.and_then(|line| line.split(' ').next());
+        Up {
+            shelf: self,
+            name: name.expect("a machine").to_owned(),
+        }
+    }
+
     /// The names in one of the store's directories.
     pub(crate) fn names(&self, directory: &str) -> Vec<String> {
         names(&self.state.join(directory))
@@ -94,7 +117,7 @@ impl Shelf {
 
     /// Standard output and standard error, without what differs from run to run.
     #[track_caller]
-    fn shown(&self, arguments: &[&str]) -> String {
+    pub(crate) fn shown(&self, arguments: &[&str]) -> String {
         let outcome = self.run(arguments);
         // Other tests beside this one may leave a container for the next `gc`.
         let lines = outcome.stdout.split_inclusive('\n');
@@ -119,7 +142,7 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 }
 
 /// Replaces ages, digests and the padding that the scratch directory's name makes.
-fn settled() -> insta::internals::SettingsBindDropGuard {
+pub(crate) fn settled() -> insta::internals::SettingsBindDropGuard {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"\b\d+ s ", "[age] ");
     settings.add_filter(r"[0-9a-f]{12,64}", "[hex]");
@@ -308,23 +331,8 @@ fn what_a_container_runs_on_stays() {
     let shelf = Shelf::new();
     let name = "debian-bookworm";
     image::copy_store(&[name], &shelf.state);
-    let arguments = [
-        "pkgprobe",
-        "--image",
-        name,
-        "--keep",
-        "--check-unit",
-        "dbus",
-    ];
-    let outcome = shelf.run(&arguments).exits(0);
-    let line = outcome
-        .stderr
-        .lines()
-        .find(|line| line.contains(" stays up"));
-    let machine = line
-        .and_then(|line| line.split(' ').next())
-        .expect("a machine");
-    let up = Up(&shelf, machine);
+    let up = shelf.keep(name);
+    let machine = &up.name;
 
     shelf
         .run(&["rmi", name])
@@ -353,11 +361,14 @@ fn what_a_container_runs_on_stays() {
 }
 
 /// A kept container, which must not survive a test that fails.
-struct Up<'a>(&'a Shelf, &'a str);
+pub(crate) struct Up<'a> {
+    shelf: &'a Shelf,
+    pub(crate) name: String,
+}
 
 impl Drop for Up<'_> {
     fn drop(&mut self) {
-        self.0.run(&["stop", self.1]);
+        self.shelf.run(&["stop", &self.name]);
     }
 }
 
@@ -385,6 +396,10 @@ fn a_store_of_a_later_version_is_left_alone() {
         &["rmi", &image],
         &["rmi", "--all"],
         &["gc"],
+        &["check"],
+        &["check", "--repair"],
+        &["export", &image, out],
+        &["import", &image, "--name", "localhost/x"],
         &["pull", &image],
         &["pkgprobe", "--image", &image, "--check-unit", "x"],
     ] {

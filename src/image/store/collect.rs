@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::reclaim::{Mission, reclaim};
@@ -134,12 +134,7 @@ impl Store {
                 machines,
             });
         }
-        let path = self.image_path(&image.key);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            removed => removed.map_err(|source| StoreError::io(&path, source))?,
-        }
-        record::sync_directory(&self.root.join("images"))?;
+        self.remove_record(&self.image_path(&image.key))?;
         let layers = if contents.unreadable.is_empty() {
             self.discard(seized, Mission::Remove, cancelled)?
         } else {
@@ -147,6 +142,30 @@ impl Store {
             Vec::new()
         };
         Ok(Removal { layers, in_use })
+    }
+
+    /// Takes a layer, or what is left of one, out of the store at once; false if somebody uses it.
+    pub(in crate::image) fn put_aside(&self, id: &LayerId) -> Result<bool, StoreError> {
+        let from = self.layer(id);
+        let lock = self.seize(id)?;
+        if lock.is_none() && self.has_layer(id) {
+            return Ok(false);
+        }
+        let scratch = self.scratch()?;
+        match std::fs::rename(&from, scratch.path().join("layer")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(|source| StoreError::io(&from, source))?,
+        }
+        Ok(true)
+    }
+
+    /// Removes a record.
+    pub(in crate::image) fn remove_record(&self, path: &Path) -> Result<(), StoreError> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|source| StoreError::io(path, source))?,
+        }
+        record::sync_directory(&self.root.join("images"))
     }
 
     /// Takes layers away from everybody else; gives those that it could and those that are used.

@@ -301,7 +301,7 @@ impl Store {
 
     /// Whether the layer is there.
     pub(super) fn has_layer(&self, id: &LayerId) -> bool {
-        self.layer(id).is_dir()
+        self.layer_root(id).is_dir()
     }
 
     /// What is noted about a layer.
@@ -309,6 +309,11 @@ impl Store {
         let path = self.layer(id).join("layer.json");
         let text = std::fs::read(&path).map_err(|source| StoreError::io(&path, source))?;
         serde_json::from_slice(&text).map_err(|source| StoreError::Record { path, source })
+    }
+
+    /// The listing of what a layer holds.
+    pub(super) fn layer_listing(&self, id: &LayerId) -> PathBuf {
+        self.layer(id).join("content")
     }
 
     /// The layers that are there, by name.
@@ -414,6 +419,8 @@ impl Store {
                     holds.extend(theirs);
                     break;
                 }
+                // Somebody has removed its root by hand, say.
+                self.put_aside(&layer.id)?;
             }
         }
         record::sync_directory(&self.root.join("layers"))?;
