@@ -4,6 +4,7 @@ mod layered;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::access::Access;
 use super::bootstrap::{BootstrapError, bootstrap};
@@ -12,7 +13,9 @@ use super::digest::Digest;
 use super::directory::{self, DirectoryError};
 use super::error::SourceError;
 use super::http::FetchError;
-use super::layer::{self, Feed, Job, LayerError, Limits, Options, Unpacked, blocking};
+use super::layer::{
+    self, Feed, Job, LayerError, Limits, Memory, Options, Root, Unpacked, blocking,
+};
 use super::oci::local::LocalImage;
 use super::oci::{ImageConfig, OciError, RemoteImage};
 use super::reference::OciReference;
@@ -158,7 +161,7 @@ impl Fetcher<'_> {
     async fn url(&self, url: &str, sha256: Option<&str>) -> Result<Acquired, SourceError> {
         let shown = tarball::shown(url);
         let step = Step::start(self.progress, format!("fetch {shown}"), None);
-        let (unpacking, feed) = self.unpack(ROOTFS)?;
+        let (unpacking, feed) = self.unpack(rootfs())?;
         let mut validators = Validators::default();
         let fetched = tarball::fetch(url, &feed, &step, self.access.patience)
             .await
@@ -189,7 +192,7 @@ impl Fetcher<'_> {
             Some(size),
         );
         let step = Arc::new(step);
-        let unpacking = self.read(file, ROOTFS, Arc::clone(&step))?;
+        let unpacking = self.read(file, rootfs(), Arc::clone(&step))?;
         let name = path.display().to_string();
         let unpacked = unpacking.finish(Ok::<_, SourceError>(()), &name).await;
         let loose = unpacked.map_err(|error| match error {
@@ -216,7 +219,7 @@ impl Fetcher<'_> {
         let title = format!("bootstrap {} with mmdebstrap", entry.suite);
         let step = Step::start(self.progress, title, None);
         let temporary = self.store.scratch()?;
-        let (unpacking, feed) = self.unpack(ROOTFS)?;
+        let (unpacking, feed) = self.unpack(rootfs())?;
         let fetched = bootstrap(entry, temporary.path(), &feed, &step).await;
         drop(feed);
         let name = format!("mmdebstrap {}", entry.suite);
@@ -231,11 +234,10 @@ impl Fetcher<'_> {
         let (from, to) = (path.to_owned(), scratch.path().join("root"));
         let listing = MadeLayer::listing(&scratch);
         let copied = blocking(move |cancel| {
-            let cancelled = || cancel.load(std::sync::atomic::Ordering::Relaxed);
+            let cancelled = || cancel.load(Ordering::Relaxed);
             // Taken before: a change during the copy then leads to another copy, not to a wrong one.
             let fingerprint = directory::fingerprint(&from, &cancelled)?;
-            let listed = layer::copy_tree(&from, &to, &cancelled)
-                .and_then(|()| layer::record(&to, &listing, cancel))
+            let listed = layer::copy_tree(&from, &to, &listing, cancel)
                 .map_err(|source| DirectoryError { path: from, source })?;
             Ok::<_, DirectoryError>((fingerprint, listed))
         })
@@ -260,6 +262,7 @@ impl Fetcher<'_> {
                     inputs: None,
                     content: None,
                     listing: Some(listed.digest),
+                    root: Root::default(),
                 },
             }],
             locks: Vec::new(),
@@ -267,7 +270,7 @@ impl Fetcher<'_> {
         })
     }
 
-    fn layer_scratch(&self) -> Result<Scratch, StoreError> {
+    pub(super) fn layer_scratch(&self) -> Result<Scratch, StoreError> {
         let scratch = self.store.scratch()?;
         let root = scratch.path().join("root");
         std::fs::create_dir(&root).map_err(|source| StoreError::io(root, source))?;
@@ -300,11 +303,14 @@ impl Fetcher<'_> {
 }
 
 /// The archive of a whole root, where `.wh.` is a name like any other.
-const ROOTFS: Options = Options {
-    compression: None,
-    whiteouts: false,
-    limits: Limits::DEFAULT,
-};
+fn rootfs() -> Options {
+    Options {
+        compression: None,
+        whiteouts: false,
+        limits: Limits::DEFAULT,
+        memory: Memory::default(),
+    }
+}
 
 /// Whether a failure to feed only says that the other side has failed.
 trait Unwanted {
@@ -377,18 +383,14 @@ async fn settle(
     names: Names,
 ) -> Result<MadeLayer, SourceError> {
     let Loose { unpacked, scratch } = loose;
-    let archive = unpacked.archive;
-    let (root, listing) = (scratch.path().join("root"), MadeLayer::listing(&scratch));
+    let (archive, root) = (unpacked.archive, unpacked.root);
+    let listing = MadeLayer::listing(&scratch);
     let settled = blocking(move |cancel| {
         let lower = Rootfs::open(&lowers).map_err(|source| LayerError::Write {
             path: Vec::new(),
             source,
         })?;
-        unpacked.settle(&lower)?;
-        layer::record(&root, &listing, cancel).map_err(|source| LayerError::Write {
-            path: Vec::new(),
-            source,
-        })
+        unpacked.settle(&lower, &listing, cancel)
     })
     .await;
     let listed = settled
@@ -406,6 +408,7 @@ async fn settle(
         inputs: None,
         content: None,
         listing: Some(listed.digest),
+        root,
     };
     Ok(MadeLayer {
         id,
@@ -421,11 +424,8 @@ async fn single(
     fingerprint: Option<String>,
 ) -> Result<Acquired, SourceError> {
     let archive = loose.unpacked.archive;
-    let id = if loose.unpacked.needs_lower() {
-        LayerId::chain(archive.diff_id)
-    } else {
-        LayerId::diff(archive.diff_id)
-    };
+    // Not the layer of an image with the same bytes: `.wh.` means nothing here.
+    let id = LayerId::derived(Digest::of(format!("tarball {}", archive.diff_id)));
     let names = Names {
         layer: made_from.clone(),
         made_from,

@@ -142,11 +142,6 @@ impl<R> Hashing<R> {
         }
     }
 
-    /// What is read through it.
-    pub(super) fn inner(&self) -> &R {
-        &self.inner
-    }
-
     /// The reader or writer, and the digest of what went through it and how many bytes it was.
     pub(super) fn into_parts(self) -> (R, (Digest, u64)) {
         let digest = Digest(self.hasher.finalize().into());

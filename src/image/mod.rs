@@ -32,6 +32,7 @@ mod policy;
 mod provision;
 mod reference;
 mod registries;
+mod root;
 mod rootfs;
 mod standing;
 pub mod store;

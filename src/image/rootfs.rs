@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 const LINKS_MAX: usize = 40;
@@ -132,6 +132,13 @@ impl Rootfs {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let root = &self.layers[found.layer];
         Ok(rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?.into())
+    }
+
+    /// The metadata of what was found, but for its attributes: links have none.
+    pub(super) fn link_metadata(&self, found: &Found) -> io::Result<Stat> {
+        let root = &self.layers[found.layer];
+        let path = found.path.as_slice();
+        Ok(rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// The target of the symbolic link that was found.

@@ -262,7 +262,7 @@ fn garbage_is_collected() {
 
     assert_snapshot!(shelf.shown(&["gc", "--dry-run"]), @"
     would go: [scratch]/state/tmp/[hex], left by a killed run: 1 MB
-    would go: layer chain-[hex] of [scratch]/gone.tar: 3 MB
+    would go: layer derived-[hex] of [scratch]/gone.tar: 3 MB
     4 MB would be free
     --- stderr
     --- exit code 0
@@ -271,7 +271,7 @@ fn garbage_is_collected() {
     assert_eq!(shelf.names("layers").len(), 2);
     assert_snapshot!(shelf.shown(&["gc"]), @"
     removed: [scratch]/state/tmp/[hex], left by a killed run: 1 MB
-    removed: layer chain-[hex] of [scratch]/gone.tar: 3 MB
+    removed: layer derived-[hex] of [scratch]/gone.tar: 3 MB
     4 MB freed
     --- stderr
     --- exit code 0

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Acquired, Fetcher, Loose, Names, settle};
 use crate::image::digest::Digest;
 use crate::image::error::SourceError;
-use crate::image::layer::{Limits, Options};
+use crate::image::layer::{Limits, Memory, Options};
 use crate::image::oci::local::LocalImage;
 use crate::image::oci::{ImageConfig, OciError, RemoteImage, RemoteLayer};
 use crate::image::store::{Holds, LayerId, Lock, MadeLayer, StoreError};
 use crate::progress::{Event, Step};
+
+/// Each has two threads, a socket, and a window of what it inflates.
+const LAYERS_AT_ONCE: usize = 3;
 
 /// An image that is had layer by layer.
 pub(super) enum Layered<'a> {
@@ -90,12 +93,15 @@ impl Fetcher<'_> {
                 wanted.iter().position(same) == Some(*at)
             })
             .collect();
-        let fetches = missing.iter().map(|at| self.loose_layer(image, *at));
-        let mut loose = missing
-            .iter()
-            .copied()
-            .zip(try_join_all(fetches).await?)
-            .collect::<BTreeMap<usize, Loose>>();
+        let memory = Memory::default();
+        let fetches = missing.iter().map(async |at| {
+            let loose = self.loose_layer(image, *at, &memory).await?;
+            Ok::<_, SourceError>((*at, loose))
+        });
+        let mut loose: BTreeMap<usize, Loose> = stream::iter(fetches)
+            .buffer_unordered(LAYERS_AT_ONCE)
+            .try_collect()
+            .await?;
 
         // From the bottom up: a layer may need what lies below it.
         let mut layers: Vec<LayerId> = Vec::new();
@@ -131,7 +137,7 @@ impl Fetcher<'_> {
             });
             layers.push(id);
         }
-        Ok(Acquired {
+        self.composed(Acquired {
             digest: image.digest(),
             config: image.config().clone(),
             fingerprint: None,
@@ -140,6 +146,7 @@ impl Fetcher<'_> {
             locks,
             holds,
         })
+        .await
     }
 
     /// Locks the layers that are to be made, always in the same order, so that two runs that need
@@ -168,7 +175,12 @@ impl Fetcher<'_> {
         Ok(locks)
     }
 
-    async fn loose_layer(&self, image: &Layered<'_>, at: usize) -> Result<Loose, SourceError> {
+    async fn loose_layer(
+        &self,
+        image: &Layered<'_>,
+        at: usize,
+        memory: &Memory,
+    ) -> Result<Loose, SourceError> {
         let layer = &image.layers()[at];
         let verb = match image {
             Layered::Remote(_) => "pull",
@@ -180,6 +192,7 @@ impl Fetcher<'_> {
             compression: Some(layer.compression),
             whiteouts: true,
             limits: Limits::default(),
+            memory: memory.clone(),
         };
         let (unpacking, fetched) = match image {
             Layered::Remote(image) => {

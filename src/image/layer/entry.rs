@@ -1,7 +1,6 @@
 //! From an entry of an archive to the operation that it stands for, or a refusal.
 
-use std::io::Read;
-
+use super::archive::{Member, Sparse};
 use super::{LayerError, Limits};
 
 /// The longest path of an entry, as the kernel limits it.
@@ -9,8 +8,6 @@ const PATH_MAX: usize = 4095;
 const NAME_MAX: usize = 255;
 /// Deep enough for any package; shallow enough that a tree can be removed with a descriptor a level.
 const DEPTH_MAX: usize = 256;
-const XATTRS_MAX: usize = 64;
-const XATTR_BYTES_MAX: usize = 16 << 10;
 /// Past 2446 no file system of a usual host can say when.
 const TIME_MAX: i64 = 0x3_7fff_ffff;
 
@@ -26,6 +23,15 @@ pub(in crate::image) struct Metadata {
 }
 
 impl Metadata {
+    /// The same without a time.
+    pub(in crate::image) fn at_the_epoch(self) -> Self {
+        Self {
+            seconds: 0,
+            nanoseconds: 0,
+            ..self
+        }
+    }
+
     /// What a directory gets that nobody says anything about.
     pub(super) fn plain_directory() -> Self {
         Self {
@@ -45,7 +51,7 @@ pub(super) enum Action {
     Directory,
     File {
         size: u64,
-        sparse: bool,
+        sparse: Option<Sparse>,
     },
     Symlink(Vec<u8>),
     HardLink(Vec<u8>),
@@ -76,20 +82,19 @@ pub(super) struct Operation {
 }
 
 /// Looks at an entry.
-pub(super) fn operation<R: Read>(
-    entry: &mut tar::Entry<'_, R>,
+pub(super) fn operation(
+    member: Member,
     whiteouts: bool,
     limits: &Limits,
 ) -> Result<Operation, LayerError> {
-    let raw = entry.path_bytes().into_owned();
+    let raw = member.path.clone();
     let refuse = |reason: String| LayerError::Refused {
         path: raw.clone(),
         reason,
     };
     let path = normalise(&raw).map_err(&refuse)?;
-    let pax = Pax::read(entry).map_err(&refuse)?;
-    let metadata = metadata(entry.header(), pax).map_err(&refuse)?;
-    let action = action(entry, &raw, limits).map_err(&refuse)?;
+    let metadata = metadata(&member).map_err(&refuse)?;
+    let action = action(member, limits).map_err(&refuse)?;
 
     if path.is_empty() && !matches!(action, Action::Directory | Action::Nothing) {
         return Err(refuse(
@@ -108,24 +113,10 @@ pub(super) fn operation<R: Read>(
     })
 }
 
-fn action<R: Read>(
-    entry: &tar::Entry<'_, R>,
-    raw: &[u8],
-    limits: &Limits,
-) -> Result<Action, String> {
+fn action(member: Member, limits: &Limits) -> Result<Action, String> {
     use tar::EntryType;
 
-    let header = entry.header();
-    let kind = header.entry_type();
-    let link = || {
-        let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-        match target.len() {
-            0 => Err("a link to nothing".to_owned()),
-            length if length > PATH_MAX => Err("a link longer than a path can be".to_owned()),
-            _ if target.contains(&0) => Err("a link with a NUL byte".to_owned()),
-            _ => Ok(target),
-        }
-    };
+    let header = &member.header;
     let device = || {
         let number = |field: std::io::Result<Option<u32>>| {
             field
@@ -137,30 +128,23 @@ fn action<R: Read>(
             number(header.device_minor())?,
         ))
     };
-    Ok(match kind {
+    Ok(match header.entry_type() {
         // Archives older than POSIX have no type for directories.
-        EntryType::Regular if raw.ends_with(b"/") => Action::Directory,
+        EntryType::Regular | EntryType::Continuous if member.path.ends_with(b"/") => {
+            Action::Directory
+        }
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            let size = if kind == EntryType::GNUSparse {
-                let gnu = header
-                    .as_gnu()
-                    .ok_or("a sparse file without a GNU header")?;
-                gnu.real_size().map_err(|error| error.to_string())?
-            } else {
-                entry.size()
-            };
+            let sparse = member.sparse;
+            let size = sparse.as_ref().map_or(member.size, |sparse| sparse.size);
             if size > limits.file {
                 return Err(format!("a file of {size} bytes"));
             }
-            Action::File {
-                size,
-                sparse: kind == EntryType::GNUSparse,
-            }
+            Action::File { size, sparse }
         }
         EntryType::Directory => Action::Directory,
-        EntryType::Symlink => Action::Symlink(link()?),
+        EntryType::Symlink => Action::Symlink(link(member.link)?),
         EntryType::Link => {
-            let target = link()?;
+            let target = link(member.link)?;
             if target.starts_with(b"/") {
                 return Err("a hard link to an absolute path".to_owned());
             }
@@ -182,7 +166,6 @@ fn action<R: Read>(
             Action::Block { major, minor }
         }
         EntryType::Fifo => Action::Fifo,
-        EntryType::XGlobalHeader => Action::Nothing,
         other => {
             return Err(format!(
                 "unknown entry type '{}'",
@@ -190,6 +173,15 @@ fn action<R: Read>(
             ));
         }
     })
+}
+
+fn link(target: Vec<u8>) -> Result<Vec<u8>, String> {
+    match target.len() {
+        0 => Err("a link to nothing".to_owned()),
+        length if length > PATH_MAX => Err("a link longer than a path can be".to_owned()),
+        _ if target.contains(&0) => Err("a link with a NUL byte".to_owned()),
+        _ => Ok(target),
+    }
 }
 
 /// Reads the whiteouts of the [image specification](https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts).
@@ -223,9 +215,13 @@ fn whiteout(path: Vec<u8>, action: Action) -> Result<(Vec<u8>, Action), String> 
     }
 }
 
-fn metadata(header: &tar::Header, pax: Pax) -> Result<Metadata, String> {
-    let id = |name: &str, found: std::io::Result<u64>| {
-        let id = found.map_err(|error| format!("no valid {name}: {error}"))?;
+fn metadata(member: &Member) -> Result<Metadata, String> {
+    let (header, pax) = (&member.header, &member.pax);
+    let id = |name: &str, stated: Option<u64>, own: std::io::Result<u64>| {
+        let id = match stated {
+            Some(id) => id,
+            None => own.map_err(|error| format!("no valid {name}: {error}"))?,
+        };
         // The last one means "no change" to the system calls.
         match u32::try_from(id) {
             Ok(id) if id != u32::MAX => Ok(id),
@@ -247,78 +243,13 @@ fn metadata(header: &tar::Header, pax: Pax) -> Result<Metadata, String> {
             .mode()
             .map_err(|error| format!("no valid mode: {error}"))?
             & 0o7777,
-        uid: id("uid", header.uid())?,
-        gid: id("gid", header.gid())?,
+        uid: id("uid", pax.uid, header.uid())?,
+        gid: id("gid", pax.gid, header.gid())?,
         // A negative time in base-256 reads as one past the maximum: both ends are clamped.
         seconds: seconds.clamp(0, TIME_MAX),
         nanoseconds,
-        xattrs: pax.xattrs,
+        xattrs: pax.xattrs.clone(),
     })
-}
-
-/// What the extended headers say that the parser does not apply itself.
-#[derive(Default)]
-struct Pax {
-    mtime: Option<(i64, u32)>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Pax {
-    fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Self, String> {
-        let mut pax = Self::default();
-        // A global header's records are about other entries, and docker and GNU tar write none
-        // that matter here.
-        if entry.header().entry_type() == tar::EntryType::XGlobalHeader {
-            return Ok(pax);
-        }
-        let records = entry
-            .pax_extensions()
-            .map_err(|error| format!("malformed extended header: {error}"))?;
-        for record in records.into_iter().flatten() {
-            let record = record.map_err(|error| format!("malformed extended header: {error}"))?;
-            let (key, value) = (record.key_bytes(), record.value_bytes());
-            match key {
-                b"mtime" => pax.mtime = Some(time(value)?),
-                b"uid" | b"gid" | b"size" => {
-                    let number = std::str::from_utf8(value).ok();
-                    if number.and_then(|text| text.parse::<u64>().ok()).is_none() {
-                        return Err(format!(
-                            "malformed extended header: {} is no number",
-                            key.escape_ascii()
-                        ));
-                    }
-                }
-                _ if key.starts_with(b"GNU.sparse.") => {
-                    return Err(
-                        "a sparse file in the PAX format, which is not supported".to_owned()
-                    );
-                }
-                _ => {
-                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                        pax.xattr(name, value)?;
-                    }
-                }
-            }
-        }
-        Ok(pax)
-    }
-
-    fn xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), String> {
-        if !is_wanted_xattr(name) {
-            return Ok(());
-        }
-        self.xattrs.retain(|(known, _)| known != name);
-        self.xattrs.push((name.to_owned(), value.to_owned()));
-        let bytes: usize = self
-            .xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        if self.xattrs.len() > XATTRS_MAX || bytes > XATTR_BYTES_MAX {
-            return Err("too many or too large extended attributes".to_owned());
-        }
-        Ok(())
-    }
 }
 
 /// Whether a layer may set this attribute.
@@ -329,31 +260,6 @@ pub(in crate::image) fn is_wanted_xattr(name: &[u8]) -> bool {
             && name.len() <= NAME_MAX
             && !name.starts_with(b"user.overlay.")
             && !name.contains(&0))
-}
-
-/// Reads `[-]SECONDS[.FRACTION]`.
-fn time(value: &[u8]) -> Result<(i64, u32), String> {
-    let wrong = || "malformed extended header: mtime is no time".to_owned();
-    let text = std::str::from_utf8(value).map_err(|_| wrong())?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = whole.strip_prefix('-').unwrap_or(whole);
-    if digits.is_empty()
-        || !digits
-            .bytes()
-            .chain(fraction.bytes())
-            .all(|b| b.is_ascii_digit())
-    {
-        return Err(wrong());
-    }
-    if whole.starts_with('-') {
-        return Ok((0, 0));
-    }
-    // Too many digits are too late a time, which is clamped.
-    let seconds = whole.parse().unwrap_or(i64::MAX);
-    let nanoseconds = format!("{fraction:0<9}")[..9]
-        .parse()
-        .map_err(|_| wrong())?;
-    Ok((seconds, nanoseconds))
 }
 
 /// The path without `.`, and without slashes that mean nothing.
@@ -419,18 +325,6 @@ mod tests {
         assert_eq!(read(".wh..wh.plnk").unwrap().1, Action::Nothing);
         for bad in [".wh.", ".wh..", ".wh...", "a/.wh.", ".wh.a/b"] {
             assert!(read(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn times_are_read_and_clamped() {
-        assert_eq!(time(b"12.5").unwrap(), (12, 500_000_000));
-        assert_eq!(time(b"12").unwrap(), (12, 0));
-        assert_eq!(time(b"12.1234567891").unwrap(), (12, 123_456_789));
-        assert_eq!(time(b"-1").unwrap(), (0, 0));
-        assert_eq!(time(b"9223372036854775808").unwrap().0, i64::MAX);
-        for bad in [&b""[..], b"x", b".", b"-", b"1.x", b"\xff"] {
-            assert!(time(bad).is_err(), "{bad:?}");
         }
     }
 

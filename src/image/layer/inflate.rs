@@ -16,10 +16,10 @@ pub enum Compression {
     Xz,
 }
 
-/// xz needs at most 65 MiB at its highest preset.
-const XZ_MEMORY: u64 = 128 << 20;
-/// 2^27: 128 MiB, what the zstd tool itself allows without being asked.
-const ZSTD_WINDOW_LOG: u32 = 27;
+/// xz needs 65 MiB at its highest preset.
+const XZ_MEMORY: u64 = 70 << 20;
+/// 2^25: 32 MiB, more than what writes images takes. Several layers are inflated at once.
+const ZSTD_WINDOW_LOG: u32 = 25;
 const BUFFER: usize = 128 << 10;
 
 impl Compression {
@@ -50,8 +50,7 @@ pub(in crate::image) fn inflate<R: Read>(
     compressed: R,
     declared: Option<Compression>,
 ) -> io::Result<Inflate<R>> {
-    let mut input = BufReader::with_capacity(BUFFER, compressed);
-    let found = sniff(&mut input)?;
+    let (found, input) = sniff(compressed)?;
     let compression = declared.unwrap_or(found);
     if compression != found {
         return Err(io::Error::new(
@@ -81,37 +80,42 @@ pub(in crate::image) fn inflate<R: Read>(
     })
 }
 
-/// The first bytes decide; a short first read must not, so fill until there are six or none.
-fn sniff<R: Read>(input: &mut BufReader<R>) -> io::Result<Compression> {
-    // A BufReader refills only when it is empty, and senders hand over whole chunks: what its
-    // first fill brings is what there is. Only a first chunk of under six bytes would mislead.
-    let start = input.fill_buf()?;
+/// Tells the compression by the first six bytes, however few of them come at a time.
+fn sniff<R: Read>(mut compressed: R) -> io::Result<(Compression, Input<R>)> {
+    let mut start = Vec::new();
+    compressed.by_ref().take(6).read_to_end(&mut start)?;
     if start.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "there is nothing in it",
         ));
     }
-    Ok(Compression::sniff(start))
+    let found = Compression::sniff(&start);
+    let whole = io::Cursor::new(start).chain(compressed);
+    Ok((found, BufReader::with_capacity(BUFFER, whole)))
 }
+
+/// The compressed bytes, the first of which have been looked at.
+type Input<R> = BufReader<io::Chain<io::Cursor<Vec<u8>>, R>>;
 
 /// The uncompressed bytes.
 pub(in crate::image) enum Inflate<R: Read> {
-    Plain(BufReader<R>),
-    Gzip(Members<BufReader<R>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
-    Xz(Box<liblzma::bufread::XzDecoder<BufReader<R>>>),
+    Plain(Input<R>),
+    Gzip(Members<Input<R>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, Input<R>>>),
+    Xz(Box<liblzma::bufread::XzDecoder<Input<R>>>),
 }
 
 impl<R: Read> Inflate<R> {
     /// The reader of the compressed bytes.
     pub(super) fn into_inner(self) -> R {
-        match self {
-            Self::Plain(reader) => reader.into_inner(),
-            Self::Gzip(members) => members.into_inner().into_inner(),
-            Self::Zstd(decoder) => decoder.finish().into_inner(),
-            Self::Xz(decoder) => decoder.into_inner().into_inner(),
-        }
+        let input = match self {
+            Self::Plain(reader) => reader,
+            Self::Gzip(members) => members.into_inner(),
+            Self::Zstd(decoder) => decoder.finish(),
+            Self::Xz(decoder) => decoder.into_inner(),
+        };
+        input.into_inner().into_inner().1
     }
 }
 

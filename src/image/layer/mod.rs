@@ -1,11 +1,14 @@
 //! One layer: from the bytes of an archive to a directory that overlayfs can use as a lower one.
 //!
 //! ```text
-//! bytes → sha256 (blob) → inflate → sha256 (diffID) → tar → entry → operation → files
+//! bytes → sha256 (blob) → inflate → sha256 (diffID) ┆ archive → entry → operation → files
+//!                                                   ┆                    sha256 (each file) ↘
+//!                                                   ┆              settle: directories → content
 //! ```
 //!
-//! Everything streams; the memory used is bounded whatever comes in. The work is done on a thread
-//! of its own (`Job`), which a socket or a child process feeds through a bounded channel.
+//! Everything streams; the memory used is bounded whatever comes in (`Memory`, `Limits`). The work
+//! is done on two threads (`Job`, `pipeline`), which a socket or a child process feeds through a
+//! bounded channel.
 //!
 //! An archive is hostile until it is a directory. An entry is validated into an operation first
 //! (`entry`); operations are carried out only relative to descriptors below the layer's root
@@ -16,22 +19,35 @@
 //! What overlayfs would take as its own signs (character devices 0:0, `trusted.overlay.*`) is
 //! never taken from an archive: only the whiteouts of the image specification become such signs.
 
+mod archive;
 mod content;
+mod copy;
 mod entry;
 mod inflate;
 mod job;
+mod metadata;
+mod notes;
+mod pax;
+mod pipeline;
+mod settle;
 mod tree;
 mod unpack;
+mod write;
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 pub use content::{Difference, verify};
 pub(super) use content::{Listed, record};
-pub(super) use entry::{is_wanted_xattr, normalise};
+pub(super) use copy::copy_tree;
+pub(super) use entry::{Metadata, is_wanted_xattr, normalise};
 pub use inflate::Compression;
 pub(super) use inflate::inflate;
 pub(super) use job::{Feed, Job, blocking};
-pub(super) use tree::{copy_tree, remove_at};
+pub(super) use metadata::{apply, metadata_of};
+pub use notes::Memory;
+pub(super) use tree::remove_at;
 pub(super) use unpack::{Unpacked, unpack};
 
 use super::digest::Digest;
@@ -47,15 +63,18 @@ pub struct Limits {
     pub ratio: u64,
     /// Apparent size of one file.
     pub file: u64,
+    /// What the sparse files may seem to have beyond what is stored of them.
+    pub holes: u64,
 }
 
 impl Limits {
     /// More than any distribution needs.
     pub const DEFAULT: Self = Self {
         bytes: 64 << 30,
-        entries: 4_000_000,
+        entries: 1_000_000,
         ratio: 200,
         file: 64 << 30,
+        holes: 16 << 30,
     };
 }
 
@@ -66,7 +85,7 @@ impl Default for Limits {
 }
 
 /// How an archive is to be read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How it is compressed; `None` tells it by its first bytes.
     pub compression: Option<Compression>,
@@ -74,6 +93,8 @@ pub struct Options {
     pub whiteouts: bool,
     /// What is too much.
     pub limits: Limits,
+    /// What may be kept in mind; layers of one image share it.
+    pub memory: Memory,
 }
 
 /// What is known about the archive once it is read.
@@ -85,6 +106,16 @@ pub struct Archive {
     pub blob_bytes: u64,
     /// The digest of the uncompressed archive.
     pub diff_id: Digest,
+}
+
+/// What a layer says of the root itself, for which overlayfs takes the topmost layer's word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Root {
+    /// Nothing: it has the metadata of the one below.
+    pub implied: bool,
+    /// Nothing of the layers below shows.
+    pub opaque: bool,
 }
 
 /// Why an archive is not a layer.

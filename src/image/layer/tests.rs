@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
+use crate::image::layer::Memory;
+use crate::image::rootfs::Rootfs;
 
 /// An archive in the making.
 struct Builder(tar::Builder<Vec<u8>>);
@@ -87,13 +89,27 @@ impl Place {
             compression: None,
             whiteouts: true,
             limits,
+            memory: Memory::default(),
         };
         unpack(archive, &self.path(""), &options, &AtomicBool::new(false))
     }
 
     fn settle(&self, builder: Builder, lowers: &[PathBuf]) -> Result<(), LayerError> {
         let unpacked = self.unpack(&builder.bytes(), Limits::DEFAULT)?;
-        unpacked.settle(&Rootfs::open(lowers).unwrap())
+        self.complete(unpacked, lowers)
+    }
+
+    fn complete(&self, unpacked: Unpacked, lowers: &[PathBuf]) -> Result<(), LayerError> {
+        let lower = Rootfs::open(lowers).unwrap();
+        let listing = self.directory.path().join("content");
+        let _ = std::fs::remove_file(&listing);
+        let cancel = AtomicBool::new(false);
+        let root = self.path("");
+        let listed = unpacked.settle(&lower, &listing, &cancel)?;
+        let differences = crate::image::layer::verify(&root, &listing, &listed.digest, &cancel);
+        assert_eq!(differences.unwrap(), []);
+        std::fs::remove_file(listing).unwrap();
+        Ok(())
     }
 
     /// What is outside of the root: names, inodes, modes and content.
@@ -328,9 +344,7 @@ fn a_layer_takes_from_the_one_below_what_it_only_refers_to() {
         .bytes();
     let unpacked = upper.unpack(&archive, Limits::DEFAULT).unwrap();
     assert!(unpacked.needs_lower());
-    unpacked
-        .settle(&Rootfs::open(&[lower.path("")]).unwrap())
-        .unwrap();
+    upper.complete(unpacked, &[lower.path("")]).unwrap();
     let mode = |place: &Place, name| std::fs::metadata(place.path(name)).unwrap().mode() & 0o7777;
     assert_eq!(mode(&upper, "usr/lib"), 0o2711);
     assert_eq!(mode(&upper, "usr"), 0o750);
@@ -346,6 +360,7 @@ fn limits_hold() {
         entries: 10,
         ratio: 200,
         file: 1000,
+        holes: 1000,
     };
     let place = Place::new();
     let many = (0..11).fold(Builder::new(), |builder, at| {
@@ -399,6 +414,7 @@ fn asked_to_end_it_ends() {
         compression: None,
         whiteouts: true,
         limits: Limits::DEFAULT,
+        memory: Memory::default(),
     };
     let cancel = AtomicBool::new(true);
     let outcome = unpack(&archive[..], &place.path(""), &options, &cancel);

@@ -10,7 +10,7 @@ use crate::image::catalogue::{Family, Provision};
 use crate::image::digest::Digest;
 use crate::image::error::{ImageError, Missing};
 use crate::image::images::{Images, Target};
-use crate::image::layer::{Listed, blocking, record};
+use crate::image::layer::{Listed, Root, blocking, record};
 use crate::image::policy::PullOptions;
 use crate::image::rootfs::Rootfs;
 use crate::image::store::{
@@ -151,6 +151,7 @@ impl Images {
             inputs: Some(inputs),
             content: Some(content.digest),
             listing: Some(listed.digest),
+            root: Root::default(),
         };
         let layer = MadeLayer {
             id: id.clone(),

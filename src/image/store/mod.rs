@@ -45,7 +45,7 @@ pub(super) use scratch::Scratch;
 pub use usage::{Usage, usage};
 
 use super::digest::Digest;
-use super::layer::blocking;
+use super::layer::{Root, blocking};
 use reclaim::Mission;
 
 const VERSION: &str = "1";
@@ -214,6 +214,9 @@ pub struct LayerRecord {
     /// root; layers of older versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<Digest>,
+    /// What it says of the root.
+    #[serde(default)]
+    pub root: Root,
 }
 
 /// A layer that is whole and still below `tmp`.
@@ -529,6 +532,7 @@ mod tests {
             inputs: None,
             content: None,
             listing: None,
+            root: Root::default(),
         };
         let mut holds = Vec::new();
         for _ in 0..2 {

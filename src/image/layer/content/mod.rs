@@ -35,6 +35,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+pub(super) use record::Recorder;
 pub(in crate::image) use record::{Listed, record};
 pub use verify::{Difference, verify};
 
