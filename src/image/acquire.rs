@@ -216,13 +216,19 @@ impl Fetcher<'_> {
     }
 
     async fn bootstrap(&self, entry: &Bootstrap) -> Result<Acquired, SourceError> {
-        let title = format!("bootstrap {} with mmdebstrap", entry.suite);
+        let title = match entry {
+            Bootstrap::Debian(debian) => format!("bootstrap {} with mmdebstrap", debian.suite),
+            entry => format!("bootstrap from {entry}"),
+        };
         let step = Step::start(self.progress, title, None);
         let temporary = self.store.scratch()?;
         let (unpacking, feed) = self.unpack(rootfs())?;
         let fetched = bootstrap(entry, temporary.path(), &feed, &step).await;
         drop(feed);
-        let name = format!("mmdebstrap {}", entry.suite);
+        let name = match entry {
+            Bootstrap::Debian(debian) => format!("mmdebstrap {}", debian.suite),
+            entry => entry.to_string(),
+        };
         let loose = unpacking.finish(fetched, &name).await?;
         step.finish();
         single(loose, name, Some(entry.fingerprint())).await

@@ -19,16 +19,32 @@
 //! # sha256 = "…"                  # optional, for a URL without a choice
 //!
 //! [[source]]
-//! [source.bootstrap]              # mmdebstrap
+//! [source.bootstrap]              # for Debian's family: by mmdebstrap
 //! suite = "bookworm"
 //! # mirror, components (["main"]), keyring, include: optional
+//!
+//! # [source.bootstrap]            # for rpm's: by dnf, yum or zypper, whichever the host has
+//! # packages = ["rocky-release", "dnf", "systemd", "dbus"]
+//! # release = "9"                 # optional: what $releasever stands for
+//! # keys = ["https://…", "/…"]    # or unsigned = true
+//! # [[source.bootstrap.repository]]
+//! # name = "baseos"
+//! # baseurl = "https://dl.rockylinux.org/pub/rocky/9/BaseOS/{x86_64|aarch64}/os/"
+//! # # or metalink = "https://…", which only dnf knows
+//!
+//! # [source.bootstrap]            # for Arch Linux': by pacman
+//! # packages = ["base"]
+//! # keyring = "archlinux"         # as pacman-key --populate knows it; or unsigned = true
+//! # [[source.bootstrap.repository]]
+//! # name = "core"
+//! # server = "https://geo.mirror.pkgbuild.com/$repo/os/$arch"
 //!
 //! [provision]                     # optional, as is all of it
 //! setup = '''…'''                 # /bin/sh -e, as root, before the family's recipe
 //! packages = []
 //! ```
 //!
-//! In the tarball's URL and the bootstrap's mirror, `{x|y}` stands for x on x86-64 and for y on
+//! In the tarball's URL and the bootstrap's addresses, `{x|y}` stands for x on x86-64 and for y on
 //! arm64. It is resolved when the file is read.
 
 use std::{
@@ -38,11 +54,13 @@ use std::{
 
 use super::reference::OciReference;
 
+mod bootstrap;
 mod entry;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Bootstrap, Entry, Family, Provision, Source, SourceKind, UnknownSourceKind};
+pub use bootstrap::{Address, Bootstrap, Debian, Pacman, Repository, Rpm};
+pub use entry::{Entry, Family, Provision, Source, SourceKind, UnknownSourceKind};
 
 /// Why the catalogue could not be put together.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::{env::consts::ARCH, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use url::Url;
 
-use crate::image::digest::Digest;
+use super::bootstrap::Bootstrap;
 
 /// The longest host name that Linux allows (`HOST_NAME_MAX`, hostname(7)).
 const HOST_NAME_MAX: usize = 64;
@@ -102,39 +102,6 @@ impl FromStr for SourceKind {
     }
 }
 
-/// How mmdebstrap makes the image; see mmdebstrap(1).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bootstrap {
-    /// The release's code name.
-    pub suite: String,
-    /// A URI, or a whole line of sources.list; without one, mmdebstrap's own default.
-    #[serde(default, deserialize_with = "optional_choice")]
-    pub mirror: Option<String>,
-    /// The archive's components, `main` unless said.
-    #[serde(default = "main_component")]
-    pub components: Vec<String>,
-    /// The file of keys to check the archive with; without one, those that the host's apt trusts.
-    #[serde(default)]
-    pub keyring: Option<String>,
-    /// Packages to have beyond the minimum.
-    #[serde(default)]
-    pub include: Vec<String>,
-}
-
-impl Bootstrap {
-    /// Changes with anything that makes another image: what is said here, and the way to make it.
-    pub(in crate::image) fn fingerprint(&self) -> String {
-        /// To be counted up when what postroj adds of itself changes.
-        const WAY: u32 = 1;
-        Digest::of(format!("{WAY} {ARCH} {self:?}")).to_string()
-    }
-}
-
-fn main_component() -> Vec<String> {
-    vec!["main".to_owned()]
-}
-
 /// One place to get an image from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RawSource")]
@@ -168,10 +135,7 @@ impl std::fmt::Display for Source {
         match self {
             Self::Oci(reference) => formatter.write_str(reference),
             Self::Tarball { url, .. } => formatter.write_str(&crate::image::tarball::shown(url)),
-            Self::Bootstrap(bootstrap) => match &bootstrap.mirror {
-                Some(mirror) => write!(formatter, "mmdebstrap {} {mirror}", bootstrap.suite),
-                None => write!(formatter, "mmdebstrap {}", bootstrap.suite),
-            },
+            Self::Bootstrap(bootstrap) => bootstrap.fmt(formatter),
         }
     }
 }
@@ -283,7 +247,7 @@ pub(super) fn choose(text: &str, arch: &str) -> Result<String, String> {
     Ok(chosen)
 }
 
-fn check_url(text: &str) -> Result<(), String> {
+pub(super) fn check_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("`{text}` is no URL: {error}"))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(())
@@ -354,12 +318,6 @@ fn date<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> 
     } else {
         Err(D::Error::custom(format!("`{date}` is no YYYY-MM-DD date")))
     }
-}
-
-fn optional_choice<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    choose(&String::deserialize(from)?, ARCH)
-        .map(Some)
-        .map_err(D::Error::custom)
 }
 
 fn not_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Source>, D::Error> {

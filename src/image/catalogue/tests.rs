@@ -158,15 +158,38 @@ fn sources_are_well_formed_and_in_order() {
                     assert_eq!(parsed.whole(), *reference);
                 }
                 Source::Tarball { url, .. } => assert_web(url),
-                Source::Bootstrap(bootstrap) => {
-                    assert_eq!(entry.family, Family::Debian, "{name}");
-                    if let Some(mirror) = &bootstrap.mirror {
-                        let url = mirror.split(' ').find(|word| word.contains("://"));
-                        assert_web(url.expect(mirror));
-                    }
-                }
+                Source::Bootstrap(bootstrap) => assert_bootstrap(entry, bootstrap),
             }
         }
+    }
+}
+
+fn assert_bootstrap(entry: &Entry, bootstrap: &Bootstrap) {
+    let repositories = match bootstrap {
+        Bootstrap::Debian(debian) => {
+            assert_eq!(entry.family, Family::Debian, "{}", entry.name);
+            if let Some(mirror) = &debian.mirror {
+                let url = mirror.split(' ').find(|word| word.contains("://"));
+                assert_web(url.expect(mirror));
+            }
+            return;
+        }
+        Bootstrap::Rpm(rpm) => {
+            let families = [Family::Redhat, Family::Suse];
+            assert!(families.contains(&entry.family), "{}", entry.name);
+            assert!(!rpm.keys.is_empty(), "{}", entry.name);
+            &rpm.repositories
+        }
+        Bootstrap::Pacman(pacman) => {
+            assert_eq!(entry.family, Family::Arch, "{}", entry.name);
+            assert!(pacman.keyring.is_some(), "{}", entry.name);
+            &pacman.repositories
+        }
+    };
+    for repository in repositories {
+        let (Address::Base(url) | Address::Metalink(url)) = &repository.address;
+        assert_web(url);
+        assert!(url.starts_with("https://"), "{url}");
     }
 }
 
@@ -224,8 +247,8 @@ fn what_has_left_the_mirrors_has_an_archive() {
         let archived = |text: &str| ARCHIVES.iter().any(|archive| text.contains(archive));
         assert!(archived(setup), "{}", entry.name);
         for source in &entry.sources {
-            if let Source::Bootstrap(bootstrap) = source {
-                let mirror = bootstrap.mirror.as_deref().unwrap_or_default();
+            if let Source::Bootstrap(Bootstrap::Debian(debian)) = source {
+                let mirror = debian.mirror.as_deref().unwrap_or_default();
                 assert!(archived(&format!("{mirror}/")), "{}", entry.name);
             }
         }
@@ -374,7 +397,7 @@ packages = ["more"]
 "#
     ))
     .unwrap();
-    let Source::Bootstrap(bootstrap) = &entry.sources[1] else {
+    let Source::Bootstrap(Bootstrap::Debian(bootstrap)) = &entry.sources[1] else {
         panic!("{:?}", entry.sources);
     };
     assert_eq!(bootstrap.components, ["main"]);
@@ -413,6 +436,65 @@ fn a_mistake_is_named_with_its_line() {
     insta::assert_snapshot!(with("[[source]]\noci = \"registry.example.org/own:1\"", ""), @"x.toml:1: missing field `source`");
     insta::assert_snapshot!(with("[[source]]\noci = \"registry.example.org/own:1\"", "source = []"), @"x.toml:5: an image needs at least one source");
     insta::assert_snapshot!(with("name = \"own-1\"", "name = own-1"), @"x.toml:2: string values must be quoted, expected literal string");
+}
+
+#[test]
+fn a_bootstrap_says_what_is_checked() {
+    let error = |text: &str| {
+        let source = format!("[source.bootstrap]\n{text}");
+        error_of(&MINIMAL.replace("oci = \"registry.example.org/own:1\"", &source))
+    };
+    let repository = |before: &str, address: &str| {
+        error(&format!(
+            "packages = ['x']\n{before}\n[[source.bootstrap.repository]]\nname = 'y'\n{address}"
+        ))
+    };
+    for (error, message) in [
+        (
+            error("include = []"),
+            "a bootstrap has a suite, or packages and repositories",
+        ),
+        (error("packages = ['x']"), "names packages and repositories"),
+        (
+            error("suite = 'x'\nkeys = ['/y']"),
+            "a bootstrap with a suite has no packages",
+        ),
+        (
+            repository("", "baseurl = 'https://x.example/'"),
+            "has keys to check them with, or says `unsigned = true`",
+        ),
+        (
+            repository(
+                "keys = ['/k']\nunsigned = true",
+                "baseurl = 'https://x.example/'",
+            ),
+            "has keys to check them with, or says `unsigned = true`",
+        ),
+        (
+            repository("", "server = 'https://x.example/'"),
+            "has a keyring to check them with, or says `unsigned = true`",
+        ),
+        (
+            repository("unsigned = true", ""),
+            "the repository `y` has one of baseurl",
+        ),
+        (
+            repository("unsigned = true", "baseurl = \"https://x.example/\\n[z]\""),
+            "is no address",
+        ),
+        (
+            repository(
+                "unsigned = true\nrelease = '--x'",
+                "baseurl = 'https://x.example/'",
+            ),
+            "`--x` has characters that a name cannot have",
+        ),
+    ] {
+        assert!(
+            error.starts_with("x.toml:") && error.contains(message),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -105,6 +105,20 @@ pub(crate) fn foreign(id: &str) -> PathBuf {
     })
 }
 
+/// Repositories of packages that a system can be bootstrapped from: `rpm`, with the key in `key.asc`,
+/// and `pacman`, which is called `made`.
+///
+/// What they can tell: that postroj drives the real dnf, zypper and pacman to a root that boots.
+/// What they cannot: whether the addresses and packages in the catalogue are right.
+pub(crate) fn repositories() -> PathBuf {
+    let tree = bootable();
+    cache::artefact("bootstrap-repositories-2", |at| {
+        let script = at.join("bootstrap.sh");
+        fs::write(&script, include_str!("bootstrap.sh")).expect("write the script");
+        tool("sh", &[text(&script), text(&tree), text(at)]);
+    })
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }

@@ -1,9 +1,14 @@
-//! Root file systems of Debian and Ubuntu made from their package mirrors, by mmdebstrap.
+//! Root file systems made on this host from a distribution's packages: Debian's and Ubuntu's by
+//! mmdebstrap, those of rpm's distributions by dnf, yum or zypper, Arch Linux' by pacman.
 //!
-//! mmdebstrap writes an archive, which goes through the same unpacking as any other: what ends up
-//! in the store does not depend on what it left in a directory. It runs in PID and mount
+//! What comes of it is an archive, which goes through the same unpacking as any other: what ends up
+//! in the store does not depend on what a tool left in a directory. The tool runs in PID and mount
 //! namespaces of its own, whose first process dies with us: even after `kill -9` nothing of it,
 //! no process and no mount, is left.
+
+mod debian;
+mod pacman;
+mod rpm;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -20,7 +25,6 @@ use super::catalogue::Bootstrap;
 use super::layer::Feed;
 use crate::progress::Step;
 
-const INCLUDE: &[&str] = &["systemd-sysv", "dbus", "ca-certificates"];
 const STDERR_LINES: usize = 8;
 
 /// Why a distribution cannot be bootstrapped.
@@ -42,14 +46,16 @@ pub enum BootstrapError {
         /// The package that has it.
         package: &'static str,
     },
-    /// mmdebstrap cannot be run.
-    #[error("mmdebstrap cannot be run: {0}")]
+    /// The tool cannot be run, or not be told what to do.
+    #[error("the bootstrap cannot be run: {0}")]
     Run(#[source] io::Error),
-    /// mmdebstrap has failed.
-    #[error("mmdebstrap {suite} failed with {status}: {stderr}")]
+    /// The tool has failed.
+    #[error("{tool} {subject} failed with {status}: {stderr}")]
     Failed {
+        /// The tool.
+        tool: &'static str,
         /// What was to be bootstrapped.
-        suite: String,
+        subject: String,
         /// How it ended.
         status: ExitStatus,
         /// The end of what it said, in one line.
@@ -60,37 +66,22 @@ pub enum BootstrapError {
     Unwanted,
 }
 
-/// Feeds a fresh root file system to an unpacking thread; `temporary` is for mmdebstrap's own use.
+/// Feeds a fresh root file system to an unpacking thread; `temporary` is for the tool's own use.
 pub(super) async fn bootstrap(
     bootstrap: &Bootstrap,
     temporary: &Path,
     feed: &Feed,
     step: &Step,
 ) -> Result<(), BootstrapError> {
-    for (program, package) in [
-        ("mmdebstrap", "mmdebstrap"),
-        ("apt-get", "apt"),
-        ("unshare", "util-linux"),
-        ("setpriv", "util-linux"),
-    ] {
-        if !is_installed(program) {
-            return Err(BootstrapError::Missing { program, package });
-        }
+    for program in ["unshare", "setpriv"] {
+        need(program, "util-linux")?;
     }
-    if let Some(keyring) = &bootstrap.keyring
-        && keyring.starts_with('/')
-        && !Path::new(keyring).exists()
-    {
-        return Err(BootstrapError::Keyring {
-            path: keyring.into(),
-            package: if keyring.contains("ubuntu") {
-                "ubuntu-keyring"
-            } else {
-                "debian-archive-keyring"
-            },
-        });
-    }
-    let mut running = Running::start(bootstrap, temporary)?;
+    let job = match bootstrap {
+        Bootstrap::Debian(debian) => debian::job(debian)?,
+        Bootstrap::Rpm(rpm) => rpm::job(rpm, temporary)?,
+        Bootstrap::Pacman(pacman) => pacman::job(pacman, temporary)?,
+    };
+    let mut running = Running::start(&job, temporary)?;
     let (copied, stderr) = {
         let stdout = running.child.stdout.take();
         let stderr = running.child.stderr.as_mut();
@@ -114,7 +105,8 @@ pub(super) async fn bootstrap(
     running.ended = true;
     if !status.success() {
         return Err(BootstrapError::Failed {
-            suite: bootstrap.suite.clone(),
+            tool: job.tool,
+            subject: job.subject,
             status,
             stderr,
         });
@@ -123,25 +115,46 @@ pub(super) async fn bootstrap(
     feed.end().await.map_err(|_| BootstrapError::Unwanted)
 }
 
+/// A tool and what it is to do.
+struct Job {
+    tool: &'static str,
+    /// What it makes, for messages.
+    subject: String,
+    /// What `install.sh` does before and after the command; none if the command writes an archive.
+    script: &'static str,
+    /// The command.
+    arguments: Vec<OsString>,
+    environment: Vec<(&'static str, OsString)>,
+}
+
+/// What all tools have in common that install to a directory.
+const INSTALL: &str = include_str!("install.sh");
+
 struct Running {
     child: Child,
     ended: bool,
 }
 
 impl Running {
-    fn start(bootstrap: &Bootstrap, temporary: &Path) -> Result<Self, BootstrapError> {
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .args([
-                "unshare",
-                "--mount",
-                "--pid",
-                "--fork",
-                "--mount-proc",
-                "--kill-child",
-            ])
-            .arg("mmdebstrap")
-            .args(arguments(bootstrap))
+    fn start(job: &Job, temporary: &Path) -> Result<Self, BootstrapError> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).args([
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+        ]);
+        if !job.script.is_empty() {
+            let script = format!("{}{INSTALL}", job.script);
+            command
+                .args(["sh", "-euc", &script, "bootstrap"])
+                .arg(temporary);
+        }
+        let child = command
+            .args(&job.arguments)
+            .envs(job.environment.iter().map(|(name, value)| (name, value)))
             .env("TMPDIR", temporary)
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())
@@ -183,31 +196,6 @@ impl Drop for Running {
     }
 }
 
-fn arguments(bootstrap: &Bootstrap) -> Vec<OsString> {
-    let mut include: Vec<&str> = INCLUDE.to_vec();
-    include.extend(bootstrap.include.iter().map(String::as_str));
-    let mut arguments = vec![
-        "--variant=minbase".to_owned(),
-        "--format=tar".to_owned(),
-        format!("--include={}", include.join(",")),
-        // A snapshot of a mirror, or a release that is archived, keeps its Release file for ever.
-        "--aptopt=Acquire::Check-Valid-Until \"false\"".to_owned(),
-    ];
-    // The web document root of Debian Policy 11.5, which some web servers serve and none of them
-    // makes.
-    arguments.push("--customize-hook=mkdir -p \"$1/var/www/html\"".to_owned());
-    if !bootstrap.components.is_empty() {
-        arguments.push(format!("--components={}", bootstrap.components.join(",")));
-    }
-    if let Some(keyring) = &bootstrap.keyring {
-        arguments.push(format!("--keyring={keyring}"));
-    }
-    arguments.push(bootstrap.suite.clone());
-    arguments.push("-".to_owned());
-    arguments.extend(bootstrap.mirror.clone());
-    arguments.into_iter().map(OsString::from).collect()
-}
-
 async fn copy(
     mut from: impl tokio::io::AsyncRead + Unpin,
     feed: &Feed,
@@ -245,13 +233,21 @@ async fn tail(from: impl tokio::io::AsyncRead + Unpin) -> String {
         if text.is_empty() || text.starts_with("I: ") {
             continue;
         }
-        tracing::debug!(target: "mmdebstrap", "{text}");
+        tracing::debug!(target: "bootstrap", "{text}");
         if lines.len() == STDERR_LINES {
             lines.pop_front();
         }
         lines.push_back(text);
     }
     Vec::from(lines).join("; ")
+}
+
+fn need(program: &'static str, package: &'static str) -> Result<(), BootstrapError> {
+    if is_installed(program) {
+        Ok(())
+    } else {
+        Err(BootstrapError::Missing { program, package })
+    }
 }
 
 fn is_installed(program: &str) -> bool {
@@ -262,28 +258,6 @@ fn is_installed(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_catalogue_says_becomes_arguments() {
-        let mut entry = Bootstrap {
-            suite: "sid".to_owned(),
-            mirror: None,
-            components: Vec::new(),
-            keyring: None,
-            include: Vec::new(),
-        };
-        let plain = arguments(&entry);
-        assert_eq!(plain[plain.len() - 2..], ["sid", "-"]);
-        entry.mirror = Some("http://archive.debian.org/debian".to_owned());
-        entry.components = vec!["main".to_owned(), "universe".to_owned()];
-        entry.keyring = Some("/x.gpg".to_owned());
-        entry.include = vec!["y".to_owned()];
-        let full = arguments(&entry);
-        assert_eq!(full.last().unwrap(), "http://archive.debian.org/debian");
-        assert!(full.contains(&"--components=main,universe".into()));
-        assert!(full.contains(&"--keyring=/x.gpg".into()));
-        assert!(full.contains(&"--include=systemd-sysv,dbus,ca-certificates,y".into()));
-    }
 
     #[tokio::test]
     async fn the_tail_is_short_and_one_line() {
