@@ -6,6 +6,9 @@
 //! in the [`store`], each of them a lower directory for overlayfs; what it lacks to boot is
 //! installed once, in one more layer (`provision`).
 //!
+//! What the store has is listed and removed (`manage`), compared with what was verified and repaired
+//! (`check`), and goes to and comes from other tools (`export`, `import`).
+//!
 //! An image is hostile until it is in the store: see [`layer`] for how one is unpacked.
 
 mod access;

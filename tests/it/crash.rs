@@ -273,6 +273,33 @@ fn a_removal_killed_at_every_step() {
     recovers(&shelf, &name, &sample);
 }
 
+/// What a killed run has left may be large: a signal does not wait for its removal.
+#[test]
+fn a_sweep_ends_when_it_is_told_to() {
+    let shelf = Shelf::new();
+    let sample = Sample::new(55);
+    let name = shelf.serve("swept", &sample.layers()).reference;
+    let left = shelf.state.join("tmp/left/root");
+    fs::create_dir_all(&left).expect("make a leftover");
+    for at in 0..400 {
+        fs::write(left.join(at.to_string()), "").expect("make a leftover");
+    }
+    // Twenty seconds, were it to be waited for; strace stays in the background with -D.
+    let mut command = Command::new("strace");
+    command
+        .args(["-D", "-f", "-qq", "-o", "/dev/null"])
+        .args(["-e", "trace=unlinkat"])
+        .args(["-e", "inject=unlinkat:delay_enter=50000"])
+        .args(shelf.words(&["pull", &name]));
+    let running = process::Running::start(command);
+    process::wait_until(|| names(&left).len() < 400, "a sweep");
+    running.signal(Signal::INT);
+    let outcome = running.wait().exits(130);
+    assert!(outcome.took < Duration::from_secs(10), "{outcome}");
+    assert!(names(&left).len() > 100, "all was swept");
+    recovers(&shelf, &name, &sample);
+}
+
 /// A package manager that does not come to its end, in a tree of Debian's.
 #[test]
 fn a_provisioning_killed() {

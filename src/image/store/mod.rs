@@ -24,13 +24,14 @@
 //! locks what it needs, then writes its record, then lets go.
 
 mod collect;
+mod error;
 mod lock;
+mod name;
 mod reclaim;
 mod record;
 mod scratch;
 mod usage;
 
-use std::fmt;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use collect::{Garbage, GarbageLayer, Removal, User};
+pub use error::StoreError;
 pub(super) use lock::{Holds, Lock};
+pub use name::LayerId;
 pub use record::{Contents, ImageRecord, Origin, Stored};
 pub use scratch::Leftover;
 pub(super) use scratch::Scratch;
@@ -49,147 +52,6 @@ use super::layer::{Root, blocking};
 use reclaim::Mission;
 
 const VERSION: &str = "1";
-
-/// Why the store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The directory is somebody else's.
-    #[error("{} is no store of postroj: it holds {stranger}", path.display())]
-    NoStore {
-        /// The directory.
-        path: PathBuf,
-        /// What does not belong there.
-        stranger: String,
-    },
-    /// Something in it cannot be read or written.
-    #[error("store: {}: {source}", path.display())]
-    Io {
-        /// What.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A newer postroj has made it.
-    #[error("store: {} has format {found}; this postroj knows formats up to {VERSION}", path.display())]
-    Version {
-        /// The store's directory.
-        path: PathBuf,
-        /// What the file `version` says.
-        found: String,
-    },
-    /// A container runs on the image.
-    #[error("{image} is in use by {}", machines.join(", "))]
-    InUse {
-        /// The image.
-        image: String,
-        /// The containers.
-        machines: Vec<String>,
-    },
-    /// A record is not what it has to be.
-    #[error("store: {}: {source}", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
-}
-
-impl StoreError {
-    pub(super) fn io(path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
-        Self::Io {
-            path: path.into(),
-            source: source.into(),
-        }
-    }
-
-    /// Whether the disk is full.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if super::layer::is_full(source))
-    }
-}
-
-/// The name of a layer's directory.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct LayerId {
-    kind: Kind,
-    digest: Digest,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Kind {
-    Diff,
-    Chain,
-    Derived,
-}
-
-impl LayerId {
-    /// A layer that is what its archive alone says.
-    pub(super) fn diff(diff_id: Digest) -> Self {
-        Self {
-            kind: Kind::Diff,
-            digest: diff_id,
-        }
-    }
-
-    /// A layer that also depends on the ones below it.
-    pub(super) fn chain(chain_id: Digest) -> Self {
-        Self {
-            kind: Kind::Chain,
-            digest: chain_id,
-        }
-    }
-
-    /// Enough of the name for people to tell it from others.
-    pub fn short(&self) -> String {
-        let name = self.to_string();
-        let end = name.find('-').map_or(name.len(), |at| at + 13);
-        name[..end].to_owned()
-    }
-
-    /// A layer that was made here.
-    pub(super) fn derived(inputs: Digest) -> Self {
-        Self {
-            kind: Kind::Derived,
-            digest: inputs,
-        }
-    }
-}
-
-impl fmt::Display for LayerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Diff => "sha256",
-            Kind::Chain => "chain",
-            Kind::Derived => "derived",
-        };
-        write!(f, "{kind}-{}", self.digest.hex())
-    }
-}
-
-impl From<LayerId> for String {
-    fn from(id: LayerId) -> Self {
-        id.to_string()
-    }
-}
-
-impl TryFrom<String> for LayerId {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no name of a layer");
-        let (kind, hex) = text.split_once('-').ok_or_else(wrong)?;
-        let kind = match kind {
-            "sha256" => Kind::Diff,
-            "chain" => Kind::Chain,
-            "derived" => Kind::Derived,
-            _ => return Err(wrong()),
-        };
-        let digest = Digest::parse(&format!("sha256:{hex}")).map_err(|_| wrong())?;
-        Ok(Self { kind, digest })
-    }
-}
 
 /// What is noted beside a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,7 +208,7 @@ impl Store {
     ) -> Result<Option<LayerId>, StoreError> {
         let mut found: Option<(std::time::SystemTime, LayerId)> = None;
         for id in self.layers()? {
-            if id.kind != Kind::Derived {
+            if !id.is_derived() {
                 continue;
             }
             // One that is removed meanwhile is not there to be found.
@@ -491,20 +353,6 @@ fn stranger(root: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_layers_are_read_back() {
-        for id in [
-            LayerId::diff(Digest::of("x")),
-            LayerId::chain(Digest::of("x")),
-            LayerId::derived(Digest::of("x")),
-        ] {
-            assert_eq!(LayerId::try_from(id.to_string()).unwrap(), id);
-        }
-        for bad in ["", "sha256-../x", "other-x", "sha256"] {
-            assert!(LayerId::try_from(bad.to_owned()).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_newer_store_is_refused() {
