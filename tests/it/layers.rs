@@ -4,4 +4,7 @@
 
 mod blob;
 mod format;
+mod limits;
 mod paths;
+mod sparse;
+mod special;

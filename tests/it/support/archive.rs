@@ -72,6 +72,13 @@ impl Entry {
         self
     }
 
+    pub(crate) fn content(self, content: impl Into<Vec<u8>>) -> Self {
+        Self {
+            content: content.into(),
+            ..self
+        }
+    }
+
     pub(crate) fn mode(mut self, mode: u32) -> Self {
         self.header.set_mode(mode);
         self

@@ -246,8 +246,14 @@ impl Client {
 
     /// `postroj pull`, with this client's registry and store.
     pub(crate) fn pull(&self, reference: &str) -> Outcome {
+        self.pull_under(&[], reference)
+    }
+
+    /// The same, run by another command.
+    pub(crate) fn pull_under(&self, wrapper: &[&str], reference: &str) -> Outcome {
         self.place
             .postroj(["pull", reference])
+            .under(wrapper)
             .env("POSTROJ_STATE_DIR", self.store())
             .env("CONTAINERS_REGISTRIES_CONF", self.conf())
             .run()

@@ -94,6 +94,7 @@ impl Place {
                 .into_iter()
                 .map(|argument| argument.as_ref().to_owned())
                 .collect(),
+            wrapper: Vec::new(),
             environment: vec![(
                 "POSTROJ_CACHE_DIR".into(),
                 self.scratch().join("cache").display().to_string(),
@@ -169,6 +170,7 @@ impl Place {
 pub(crate) struct Postroj<'a> {
     place: &'a Place,
     arguments: Vec<OsString>,
+    wrapper: Vec<OsString>,
     environment: Vec<(String, String)>,
 }
 
@@ -182,6 +184,13 @@ impl Postroj<'_> {
         self
     }
 
+    /// Has another command, which measures say, run postroj; on this machine only.
+    pub(crate) fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
+        let words = wrapper.into_iter().map(|word| word.as_ref().to_owned());
+        self.wrapper.extend(words);
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<Path>) -> Self {
         self.environment
             .push((name.to_owned(), value.as_ref().display().to_string()));
@@ -191,7 +200,10 @@ impl Postroj<'_> {
     fn command(&self) -> Command {
         match &self.place.kind {
             Kind::Direct => {
-                let mut command = Command::new(binary());
+                let mut words = self.wrapper.clone();
+                words.push(binary().into());
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]);
                 command.args(&self.arguments);
                 // The tests speak for a machine that nobody has configured.
                 for (name, _) in std::env::vars() {
