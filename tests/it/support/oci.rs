@@ -266,7 +266,13 @@ impl Client {
         let outside = listing(&self.outside());
         self.pull(&put.reference).exits(0);
         assert_eq!(listing(&self.outside()), outside, "outside of the store");
-        self.record(&put.reference)["layers"]
+        self.roots(&put.reference)
+    }
+
+    /// The roots of an image's layers, bottom first.
+    #[track_caller]
+    pub(crate) fn roots(&self, reference: &str) -> Vec<PathBuf> {
+        self.record(reference)["layers"]
             .as_array()
             .expect("layers")
             .iter()
