@@ -34,10 +34,12 @@ pub enum FetchError {
         reason: String,
     },
     /// The server does not have it.
-    #[error("{url}: not found")]
+    #[error("{url}: the server answers {status}")]
     NotFound {
         /// What was asked for.
         url: String,
+        /// 404 or 410, and its name.
+        status: StatusCode,
     },
     /// The server wants credentials, or better ones.
     #[error("{url}: access denied ({reason})")]
@@ -116,7 +118,7 @@ impl FetchError {
     pub(crate) fn from_status(url: &str, status: StatusCode) -> Self {
         let url = url.to_owned();
         match status {
-            StatusCode::NOT_FOUND | StatusCode::GONE => Self::NotFound { url },
+            StatusCode::NOT_FOUND | StatusCode::GONE => Self::NotFound { url, status },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Unauthorised {
                 url,
                 reason: status.to_string(),
