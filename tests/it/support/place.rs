@@ -57,6 +57,14 @@ impl Place {
             .prefix("scratch-")
             .tempdir_in(super::cache::root())
             .expect("a temporary directory");
+        // What package managers download is the same for all; the tests of that have a place of
+        // their own for it.
+        let cache = scratch.path().join("cache");
+        let packages = super::cache::root().join("packages");
+        fs::create_dir_all(&packages)
+            .and_then(|()| fs::create_dir(&cache))
+            .and_then(|()| std::os::unix::fs::symlink(packages, cache.join("packages")))
+            .expect("make the cache directory");
         Self {
             kind,
             _machine: machine,
