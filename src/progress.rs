@@ -22,6 +22,8 @@ pub enum Event {
         title: String,
         /// How many bytes it has to do, where that is known.
         total: Option<u64>,
+        /// The step that it is a part of.
+        whole: Option<StepId>,
     },
     /// A step has learnt how many bytes it has to do.
     Sized {
@@ -74,23 +76,40 @@ pub struct Step {
     listener: SharedProgress,
     started: Instant,
     success: bool,
+    whole: Option<StepId>,
 }
 
 impl Step {
     /// Begins a step; `total` is its size in bytes, where that is known.
     pub fn start(listener: &SharedProgress, title: impl Into<String>, total: Option<u64>) -> Self {
+        Self::begin(listener, title.into(), total, None)
+    }
+
+    /// Begins a step whose bytes are some of this one's.
+    pub fn part(&self, title: impl Into<String>, total: Option<u64>) -> Self {
+        Self::begin(&self.listener, title.into(), total, Some(self.id))
+    }
+
+    fn begin(
+        listener: &SharedProgress,
+        title: String,
+        total: Option<u64>,
+        whole: Option<StepId>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = StepId(NEXT.fetch_add(1, Ordering::Relaxed));
         listener.report(&Event::Started {
             step: id,
-            title: title.into(),
+            title,
             total,
+            whole,
         });
         Self {
             id,
             listener: Arc::clone(listener),
             started: Instant::now(),
             success: false,
+            whole,
         }
     }
 
@@ -104,10 +123,9 @@ impl Step {
 
     /// Tells that `bytes` more are done.
     pub fn advance(&self, bytes: u64) {
-        self.listener.report(&Event::Advanced {
-            step: self.id,
-            bytes,
-        });
+        for step in [self.id].into_iter().chain(self.whole) {
+            self.listener.report(&Event::Advanced { step, bytes });
+        }
     }
 
     /// Ends the step well.

@@ -198,7 +198,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
         };
         match arguments.command {
             Command::ListImages(command) => command.run(&settings, output),
-            Command::Pull(command) => command.run(&settings, output).await,
+            Command::Pull(command) => Box::pin(command.run(&settings, output)).await,
             Command::Images(command) => command.run(&settings, output),
             Command::Inspect(command) => command.run(&settings, output),
             Command::Rmi(command) => command.run(&settings, output).await,

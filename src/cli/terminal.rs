@@ -46,15 +46,25 @@ fn bar() -> ProgressStyle {
 impl Progress for Bars {
     fn report(&self, event: &Event) {
         match event {
-            Event::Started { step, title, total } => {
+            Event::Started {
+                step,
+                title,
+                total,
+                whole,
+            } => {
                 let (made, style) = match total {
                     Some(total) => (ProgressBar::new(*total), bar()),
                     None => (ProgressBar::new_spinner(), spinner()),
                 };
-                let made = self.all.add(made.with_style(style));
-                made.set_message(printable(title));
-                made.enable_steady_tick(Duration::from_millis(100));
+                let made = made.with_style(style);
                 if let Ok(mut steps) = self.steps.lock() {
+                    // The whole is the sum below its parts.
+                    let made = match whole.as_ref().and_then(|whole| steps.get(whole)) {
+                        Some(whole) => self.all.insert_before(whole, made),
+                        None => self.all.add(made),
+                    };
+                    made.set_message(printable(title));
+                    made.enable_steady_tick(Duration::from_millis(100));
                     steps.insert(*step, made);
                 }
             }

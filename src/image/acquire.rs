@@ -18,6 +18,7 @@ use super::layer::{
 };
 use super::oci::local::LocalImage;
 use super::oci::{ImageConfig, OciError, RemoteImage};
+use super::platform::Platform;
 use super::reference::OciReference;
 use super::rootfs::Rootfs;
 use super::store::{
@@ -112,6 +113,7 @@ pub(super) struct Acquired {
 pub(super) struct Fetcher<'a> {
     pub(super) store: &'a Store,
     pub(super) access: &'a Access,
+    pub(super) platform: Platform,
     pub(super) progress: &'a SharedProgress,
 }
 
@@ -152,7 +154,7 @@ impl Fetcher<'_> {
 
     async fn oci(&self, reference: &OciReference) -> Result<Acquired, SourceError> {
         let step = Step::start(self.progress, format!("look up {reference}"), None);
-        let image = RemoteImage::find(reference, self.access).await?;
+        let image = RemoteImage::find(reference, self.access, &self.platform).await?;
         step.finish();
         self.layered(&Layered::Remote(&image), &reference.to_string())
             .await

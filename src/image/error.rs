@@ -12,6 +12,7 @@ use super::layer::LayerError;
 use super::lockfile::LockFileError;
 use super::oci::OciError;
 use super::oci::local::LocalError;
+use super::platform::Platform;
 use super::reference::ReferenceError;
 use super::registries::RegistriesError;
 use super::store::StoreError;
@@ -78,6 +79,17 @@ pub enum ImageError {
     Machines {
         /// Why not.
         source: std::io::Error,
+    },
+    /// It would be for a platform that this machine does not have.
+    #[error(
+        "{name}: an image for {platform} cannot boot on this machine ({})",
+        Platform::native()
+    )]
+    Foreign {
+        /// The image.
+        name: String,
+        /// What it would be for.
+        platform: Platform,
     },
     /// There is no source of the kind that was asked for.
     #[error("{name} has no source of the kind {kind}")]
@@ -309,7 +321,9 @@ impl ImageError {
             | Self::Registries(
                 RegistriesError::Unreadable { .. }
                 | RegistriesError::Malformed { .. }
-                | RegistriesError::Meaningless { .. },
+                | RegistriesError::Meaningless { .. }
+                | RegistriesError::Ambiguous { .. }
+                | RegistriesError::Nonsense { .. },
             ) => true,
             Self::Local(error) => !error.is_full(),
             Self::Source { source, .. } => match source {
@@ -342,6 +356,13 @@ impl ImageError {
             Self::Imported { source_path, name } => {
                 Some(format!("postroj import {source_path} --name {name}"))
             }
+            Self::Registries(RegistriesError::Ambiguous { name, registries }) => registries
+                .first()
+                .map(|first| format!("write it in full: {first}/{name}")),
+            Self::Foreign { .. } => Some(
+                "qemu-user-static and binfmt-support run programs of other architectures"
+                    .to_owned(),
+            ),
             Self::Incomplete { name } => Some(format!("postroj check --repair {name}")),
             Self::Store(StoreError::InUse { machines, .. }) => {
                 Some(format!("end it first: postroj stop {}", machines.join(" ")))

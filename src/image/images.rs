@@ -6,11 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::access::Access;
 use super::acquire::{Acquired, Fetcher, Place};
-use super::catalogue::{Catalogue, Entry, Family, Source};
+use super::catalogue::{Catalogue, Entry, Family, Source, SourceKind};
 use super::digest::Digest;
 use super::error::{ImageError, Missing, SourceError, word};
 use super::lockfile::{LockFile, LockedImage};
 use super::oci::ImageConfig;
+use super::platform::Platform;
 use super::policy::{PullOptions, PullPolicy, Pulled};
 use super::provision;
 use super::reference::Reference;
@@ -63,6 +64,25 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// Leaves the places that can have an image for another platform: registries.
+    fn only_for(&mut self, platform: &Platform) -> Result<(), ImageError> {
+        if !platform.runs_here() {
+            return Err(ImageError::Foreign {
+                name: self.name.clone(),
+                platform: platform.clone(),
+            });
+        }
+        self.places
+            .retain(|place| matches!(place, Place::Remote(Source::Oci(_))));
+        if self.places.is_empty() {
+            return Err(ImageError::NoSuchSource {
+                name: self.name.clone(),
+                kind: word(SourceKind::Oci),
+            });
+        }
+        Ok(())
+    }
+
     /// Leaves the one place that a lock file names, with the digest that it names.
     fn lock(&mut self, file: &LockFile) -> Result<(), ImageError> {
         let refused = |reason| ImageError::NotLocked {
@@ -177,6 +197,9 @@ impl Images {
                 });
             }
         }
+        if let Some(platform) = options.foreign_platform() {
+            target.only_for(platform)?;
+        }
         if let Some(file) = &options.locked {
             target.lock(file)?;
         }
@@ -289,9 +312,24 @@ impl Images {
                 let own = Reference::Catalogue(entry.name.clone());
                 (entry.name.clone(), own.machine_name(), places, Some(entry))
             }
+            Reference::Short(name) => {
+                let meant = self.access.registries.resolve_short(name)?;
+                let places = meant
+                    .iter()
+                    .map(|oci| Place::Remote(Source::Oci(oci.to_string())))
+                    .collect();
+                // Which of several it is, only asking them tells.
+                let own = match meant.as_slice() {
+                    [only] => Reference::Oci(only.clone()),
+                    _ => image.clone(),
+                };
+                (own.to_string(), own.machine_name(), places, None)
+            }
             other => {
                 let place = match other {
-                    Reference::Catalogue(_) => unreachable!("matched above"),
+                    Reference::Catalogue(_) | Reference::Short(_) => {
+                        unreachable!("matched above")
+                    }
                     Reference::Oci(oci) => Place::Remote(Source::Oci(oci.to_string())),
                     Reference::TarballUrl(url) => Place::Remote(Source::Tarball {
                         url: url.clone(),
@@ -337,6 +375,7 @@ impl Images {
         let fetcher = Fetcher {
             store: &self.store,
             access: &self.access,
+            platform: options.platform.clone().unwrap_or_else(Platform::native),
             progress: &self.progress,
         };
         let mut tried: Vec<(String, SourceError)> = Vec::new();
@@ -419,6 +458,7 @@ impl Images {
             layers,
             provision,
             config,
+            platform: options.foreign_platform().cloned(),
             created: now(),
             bytes: 0,
         };
@@ -517,7 +557,10 @@ fn entry<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Entry, ImageErr
 
 /// Whether two pulls came to the same: whatever was fetched or made was the same again.
 fn same_bytes(old: &ImageRecord, new: &ImageRecord) -> bool {
-    old.origin == new.origin && old.digest == new.digest && old.provision == new.provision
+    old.origin == new.origin
+        && old.digest == new.digest
+        && old.platform == new.platform
+        && old.provision == new.provision
 }
 
 fn now() -> u64 {

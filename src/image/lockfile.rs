@@ -220,6 +220,7 @@ mod tests {
             layers: Vec::new(),
             provision: None,
             config: crate::image::ImageConfig::default(),
+            platform: None,
             created: 0,
             bytes: 0,
         }

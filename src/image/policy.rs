@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::catalogue::SourceKind;
 use super::lockfile::LockFile;
+use super::platform::Platform;
 
 /// When the source of an image is asked for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +31,17 @@ pub struct PullOptions {
     pub locked: Option<Arc<LockFile>>,
     /// Whether to leave the network alone.
     pub offline: bool,
+    /// What the image is to be for, if not for this machine.
+    pub platform: Option<Platform>,
+}
+
+impl PullOptions {
+    /// The platform, where it is another than this machine's.
+    pub(super) fn foreign_platform(&self) -> Option<&Platform> {
+        self.platform
+            .as_ref()
+            .filter(|platform| **platform != Platform::native())
+    }
 }
 
 /// How an image came to be in the store.

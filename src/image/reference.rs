@@ -3,7 +3,8 @@
 //! | typed | means |
 //! |---|---|
 //! | `debian-bookworm` | a name or alias of the catalogue: a bare word is never anything else |
-//! | `debian:bookworm`, `quay.io/centos/centos:stream9`, `docker://debian`, `…@sha256:…` | an image in a registry |
+//! | `quay.io/centos/centos:stream9`, `docker://debian`, `…@sha256:…` | an image in a registry, `docker://` without one being docker.io's |
+//! | `debian:bookworm`, `foo/bar` | an image whose registry registries.conf tells; without it docker.io's |
 //! | `https://…`, `http://…` | a tarball of a root file system |
 //! | `/…`, `./…`, `../…`, `file:///…` | a tarball or a directory, whichever is there |
 
@@ -12,7 +13,7 @@ mod oci;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use oci::OciReference;
+pub use oci::{OciReference, ShortName};
 
 use super::digest::Digest;
 
@@ -23,6 +24,8 @@ pub enum Reference {
     Catalogue(String),
     /// An image in a registry.
     Oci(OciReference),
+    /// An image in a registry that was left out.
+    Short(ShortName),
     /// A tarball behind an http or https URL.
     TarballUrl(String),
     /// A local tarball, by its absolute path.
@@ -97,6 +100,10 @@ impl Reference {
         match self {
             Self::Catalogue(name) => slug(name),
             Self::Oci(reference) => slug(&reference.to_string()),
+            Self::Short(name) => {
+                let text = name.at("docker.io").map(|whole| whole.to_string());
+                slug(&text.unwrap_or_else(|_| name.to_string()))
+            }
             Self::TarballUrl(url) => {
                 let path = url.split(['?', '#']).next().unwrap_or(url);
                 let name = path.trim_end_matches('/').rsplit('/').next();
@@ -116,6 +123,7 @@ impl fmt::Display for Reference {
         match self {
             Self::Catalogue(name) => f.write_str(name),
             Self::Oci(reference) => reference.fmt(f),
+            Self::Short(name) => name.fmt(f),
             Self::TarballUrl(url) => f.write_str(&super::tarball::shown(url)),
             Self::TarballFile(path) | Self::Directory(path) => path.display().fmt(f),
         }
@@ -151,7 +159,10 @@ fn parse(text: &str) -> Result<Typed<'_>, ReferenceError> {
         return Ok(Typed::Meant(Reference::TarballUrl(parsed.to_string())));
     }
     if text.contains(['/', ':', '@']) {
-        return OciReference::parse(text).map(|found| Typed::Meant(Reference::Oci(found)));
+        return Ok(Typed::Meant(match ShortName::parse(text)? {
+            Some(short) => Reference::Short(short),
+            None => Reference::Oci(OciReference::parse(text)?),
+        }));
     }
     Ok(Typed::Meant(Reference::Catalogue(text.to_owned())))
 }
@@ -207,9 +218,10 @@ mod tests {
     #[test]
     fn references_are_completed_as_docker_does() {
         for (typed, whole) in [
-            ("debian:bookworm", "docker.io/library/debian:bookworm"),
+            ("debian:bookworm", "debian:bookworm"),
             ("docker://debian", "docker.io/library/debian:latest"),
-            ("foo/bar", "docker.io/foo/bar:latest"),
+            ("docker://foo/bar", "docker.io/foo/bar:latest"),
+            ("foo/bar", "foo/bar:latest"),
             (
                 "quay.io/centos/centos:stream9",
                 "quay.io/centos/centos:stream9",
@@ -221,7 +233,7 @@ mod tests {
         let digest = Digest::of("x");
         let pinned = format!("docker.io/library/debian:bookworm@{digest}");
         assert_eq!(
-            meant(&format!("debian:bookworm@{digest}")).to_string(),
+            meant(&format!("docker://debian:bookworm@{digest}")).to_string(),
             pinned
         );
     }

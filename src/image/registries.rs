@@ -1,14 +1,16 @@
 //! Which hosts serve an image: `registries.conf` of the containers tools, version 2.
 //!
-//! See containers-registries.conf(5). Short names are `docker.io`'s, as with docker:
-//! `unqualified-search-registries` is read and kept, and searched by nothing, because a search
-//! through several hosts lets each of them answer for another's name.
+//! See containers-registries.conf(5). Short names are what `[aliases]` says, else they are searched for
+//! in `unqualified-search-registries`; without either they are `docker.io`'s, as with docker. A search
+//! through several hosts lets each of them answer for another's name: `short-name-mode = "enforcing"`
+//! refuses it, as nobody is asked here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::reference::OciReference;
+use super::reference::{OciReference, ReferenceError, ShortName};
 
 /// A host that may serve a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +27,27 @@ pub struct Endpoint {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Registries {
-    /// The hosts that podman would search for a short name.
+    /// The hosts that are searched for a short name, in order.
     pub unqualified_search_registries: Vec<String>,
+    /// What short names stand for, without tags; an empty text for nothing.
+    pub aliases: BTreeMap<String, String>,
+    /// What is done with a short name that could be of several registries.
+    pub short_name_mode: Option<ShortNameMode>,
     /// What is known about registries.
     #[serde(rename = "registry")]
     pub registries: Vec<Registry>,
+}
+
+/// What is done with a short name that could be of several registries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShortNameMode {
+    /// It is refused, as nobody is there to choose.
+    Enforcing,
+    /// The registries are asked in order.
+    Permissive,
+    /// The same, and there are no aliases.
+    Disabled,
 }
 
 /// What is known about a registry, or about one part of it.
@@ -89,6 +107,22 @@ pub enum RegistriesError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A short name could be of several registries.
+    #[error("{name} may be of {}: registries.conf has short-name-mode = \"enforcing\"", registries.join(" or "))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// Those registries.
+        registries: Vec<String>,
+    },
+    /// What a short name stands for makes no sense.
+    #[error("registries.conf: {name} stands for nothing that makes sense: {source}")]
+    Nonsense {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        source: Box<ReferenceError>,
     },
     /// The configuration forbids the registry.
     #[error("registry {prefix} is blocked in registries.conf")]
@@ -159,6 +193,19 @@ impl Registries {
                     "prefix {prefix}: a wildcard has no path"
                 )));
             }
+            for mirror in &registry.mirrors {
+                let when = mirror.pull_from_mirror.as_deref();
+                if !matches!(when, None | Some("all" | "digest-only" | "tag-only")) {
+                    return Err(meaningless(format!(
+                        "registry {prefix}: pull-from-mirror is all, digest-only or tag-only"
+                    )));
+                }
+                if when.is_some() && registry.mirror_by_digest_only {
+                    return Err(meaningless(format!(
+                        "registry {prefix}: pull-from-mirror and mirror-by-digest-only contradict each other"
+                    )));
+                }
+            }
             let locations = registry.mirrors.iter().map(|mirror| &mirror.location);
             for location in locations.chain(registry.location.as_ref()) {
                 if location.is_empty() || location.contains("://") {
@@ -181,10 +228,41 @@ impl Registries {
                 .all(|theirs| theirs.key() != mine.key())
         });
         self.registries.extend(other.registries);
+        self.aliases.extend(other.aliases);
+        self.short_name_mode = other.short_name_mode.or(self.short_name_mode);
         if !other.unqualified_search_registries.is_empty() {
             self.unqualified_search_registries = other.unqualified_search_registries;
         }
         self
+    }
+
+    /// What a short name may stand for, in the order in which it is to be tried.
+    pub(super) fn resolve_short(
+        &self,
+        name: &ShortName,
+    ) -> Result<Vec<OciReference>, RegistriesError> {
+        let nonsense = |source| RegistriesError::Nonsense {
+            name: name.to_string(),
+            source: Box::new(source),
+        };
+        let alias = self.aliases.get(&name.path).filter(|alias| {
+            !alias.is_empty() && self.short_name_mode != Some(ShortNameMode::Disabled)
+        });
+        if let Some(alias) = alias {
+            return Ok(vec![name.named(alias).map_err(nonsense)?]);
+        }
+        let searched = &self.unqualified_search_registries;
+        if searched.len() > 1 && self.short_name_mode == Some(ShortNameMode::Enforcing) {
+            return Err(RegistriesError::Ambiguous {
+                name: name.to_string(),
+                registries: searched.clone(),
+            });
+        }
+        if searched.is_empty() {
+            return Ok(vec![name.at("docker.io").map_err(nonsense)?]);
+        }
+        let found = searched.iter().map(|registry| name.at(registry));
+        found.collect::<Result<_, _>>().map_err(nonsense)
     }
 
     /// A registry by its name, or a part of it, without its mirrors.
@@ -251,6 +329,7 @@ impl Registry {
             .as_deref()
             .or(self.location.as_deref())
             .unwrap_or_default()
+            .trim_end_matches('/')
     }
 }
 
@@ -306,6 +385,7 @@ fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, RegistriesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::reference::Reference;
 
     fn parse(text: &str) -> Result<Registries, RegistriesError> {
         Registries::parse(text, Path::new("registries.conf"))
@@ -383,6 +463,74 @@ mod tests {
         );
         assert_eq!(resolved(text, "a.example.org/x"), ["wild.example.net x"]);
         assert_eq!(resolved(text, "example.org/x"), ["example.org x"]);
+    }
+
+    #[test]
+    fn an_exact_prefix_beats_a_wildcard() {
+        let wild = "[[registry]]\nprefix = \"*.example.com\"\nlocation = \"wild.example.net\"\n";
+        let exact = "[[registry]]\nlocation = \"a.example.com\"\n";
+        let longer =
+            "[[registry]]\nprefix = \"a.example.com:5000/x\"\nlocation = \"long.example.net\"\n";
+        for text in [
+            format!("{wild}{exact}{longer}"),
+            format!("{longer}{exact}{wild}"),
+        ] {
+            assert_eq!(resolved(&text, "a.example.com/x"), ["a.example.com x"]);
+            assert_eq!(resolved(&text, "b.example.com/x"), ["wild.example.net x"]);
+            assert_eq!(
+                resolved(&text, "a.example.com:5000/x/y"),
+                ["long.example.net y"]
+            );
+        }
+    }
+
+    #[test]
+    fn short_names_are_resolved_as_podman_does() {
+        let meant = |conf: &str, typed: &str| {
+            let Reference::Short(name) = Reference::load(typed).unwrap() else {
+                panic!("{typed} is not short");
+            };
+            let found = parse(conf).unwrap().resolve_short(&name);
+            found.map(|all| {
+                let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                all.join(" ")
+            })
+        };
+        let conf = r#"
+            unqualified-search-registries = ["quay.io", "docker.io"]
+            [aliases]
+            "app" = "registry.example.com/team/app"
+            "team/tool" = "localhost:5000/tool"
+        "#;
+        for (conf, typed, whole) in [
+            ("", "debian:12", "docker.io/library/debian:12"),
+            ("", "foo/bar", "docker.io/foo/bar:latest"),
+            (conf, "app:1", "registry.example.com/team/app:1"),
+            (conf, "team/tool", "localhost:5000/tool:latest"),
+            (
+                conf,
+                "debian:12",
+                "quay.io/debian:12 docker.io/library/debian:12",
+            ),
+        ] {
+            assert_eq!(meant(conf, typed).unwrap(), whole, "{typed}");
+        }
+        let enforcing = format!("short-name-mode = \"enforcing\"\n{conf}");
+        assert!(meant(&enforcing, "app:1").is_ok());
+        let error = meant(&enforcing, "debian:12").unwrap_err().to_string();
+        assert!(error.starts_with("debian:12 may be of quay.io or docker.io"));
+        let disabled = format!("short-name-mode = \"disabled\"\n{conf}");
+        assert!(
+            meant(&disabled, "app:1")
+                .unwrap()
+                .starts_with("quay.io/app:1")
+        );
+        for typed in ["docker://debian", "localhost/x", "a.b/c", "[::1]:5000/x:y"] {
+            assert!(
+                matches!(Reference::load(typed), Ok(Reference::Oci(_))),
+                "{typed}"
+            );
+        }
     }
 
     #[test]

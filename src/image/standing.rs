@@ -41,6 +41,9 @@ impl Images {
         {
             return Ok(Standing::Stale(Some(record)));
         }
+        if record.platform.as_ref() != options.foreign_platform() {
+            return Ok(Standing::Stale(Some(record)));
+        }
         if let Some(locked) = &target.locked {
             let same = record.digest == locked.digest
                 && self.provision_content(&record)? == locked.provision;

@@ -115,6 +115,8 @@ fn of_commands() {
                                     in the store or to come out the same
           --offline                 Leave the network alone: take what the store and the caches have,
                                     and say what is missing
+          --platform <PLATFORM>     Take the image for OS/ARCH[/VARIANT] of those that a registry has
+                                    [default: this machine's]
           --authfile <FILE>         The credentials for registries, which `postroj login` and `podman
                                     login` write [default: those of podman, else those of docker]
           --cert-dir <DIR>          A directory with certificates for registries: authorities to trust
@@ -166,6 +168,8 @@ fn of_more_commands() {
                                  store or to come out the same
           --offline              Leave the network alone: take what the store and the caches have, and
                                  say what is missing
+          --platform <PLATFORM>  Take the image for OS/ARCH[/VARIANT] of those that a registry has
+                                 [default: this machine's]
           --authfile <FILE>      The credentials for registries, which `postroj login` and `podman
                                  login` write [default: those of podman, else those of docker]
           --cert-dir <DIR>       A directory with certificates for registries: authorities to trust
@@ -174,6 +178,7 @@ fn of_more_commands() {
           --tls-verify[=<BOOL>]  Insist on https and on valid certificates, or with --tls-verify=false
                                  do without [default: as registries.conf has it for the registry, else
                                  true]
+          --timeout <TIME>       How long each image may take [default: no limit]
           --source <KIND>        Take it from this kind of source only [possible values: oci, tarball,
                                  bootstrap]
       -h, --help                 Print help (see more with '--help')

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postroj::image::{Images, LockFile, PullPolicy};
+use postroj::image::{Images, LockFile, Platform, PullPolicy};
 use postroj::progress::SharedProgress;
 
 use crate::cli::access::RegistryOptions;
@@ -21,6 +21,9 @@ pub(crate) struct Getting {
     /// Leave the network alone: take what the store and the caches have, and say what is missing
     #[arg(long, env = "POSTROJ_OFFLINE", hide_env = true)]
     offline: bool,
+    /// Take the image for OS/ARCH[/VARIANT] of those that a registry has [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(super) platform: Option<Platform>,
     #[command(flatten)]
     registry: RegistryOptions,
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use postroj::image::catalogue::{Entry, Family, SourceKind};
 use postroj::image::{LockFile, PullOptions, PullPolicy, Pulled, ReadyImage, Reference};
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::getting::Getting;
 use super::pkgprobe::Signals;
 use crate::cli::config::Settings;
+use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
 
@@ -136,6 +138,9 @@ pub(crate) struct Pull {
     lock: Option<PathBuf>,
     #[command(flatten)]
     getting: Getting,
+    /// How long each image may take [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    timeout: Option<Duration>,
     /// Take it from this kind of source only
     #[arg(long, value_name = "KIND")]
     source: Option<Source>,
@@ -185,6 +190,7 @@ impl Pull {
             force: self.force,
             locked: self.getting.lock_file()?,
             offline: self.getting.is_offline(settings),
+            platform: self.getting.platform.clone(),
             source: self.source.map(|source| match source {
                 Source::Oci => SourceKind::Oci,
                 Source::Tarball => SourceKind::Tarball,
@@ -199,7 +205,13 @@ impl Pull {
         for reference in &references {
             let pulled = tokio::select! {
                 signal = signals.next() => return Ok(Exit::Signal(signal)),
-                pulled = images.pull(reference, &options) => pulled,
+                pulled = in_time(self.timeout, images.pull(reference, &options)) => pulled,
+            };
+            let pulled = match pulled {
+                Some(pulled) => pulled.map_err(CommandError::from),
+                None => Err(CommandError::internal(format!(
+                    "{reference} was not pulled within the --timeout"
+                ))),
             };
             match pulled {
                 Ok(image) => {
@@ -214,10 +226,10 @@ impl Pull {
                 }
                 // With several, one that fails does not keep the others from being had.
                 Err(error) if references.len() > 1 => {
-                    output.note(&format!("{reference}: {error}"));
+                    output.note(&format!("{reference}: {}", error.message()));
                     failed.push(reference.to_string());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         if let Some(file) = &lock {
@@ -231,6 +243,14 @@ impl Pull {
                 failed.join(", ")
             )))
         }
+    }
+}
+
+/// What comes of some work within a time, if it ends in it.
+async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
+        None => Some(work.await),
     }
 }
 

@@ -132,6 +132,7 @@ impl Pkgprobe {
                 policy: self.pull.into(),
                 locked: self.getting.lock_file()?,
                 offline: self.getting.is_offline(settings),
+                platform: self.getting.platform.clone(),
                 ..PullOptions::default()
             },
             packages,

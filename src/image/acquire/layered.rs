@@ -25,6 +25,14 @@ pub(super) enum Layered<'a> {
 }
 
 impl Layered<'_> {
+    /// What is done to get it.
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Remote(_) => "pull",
+            Self::Local(_) => "unpack",
+        }
+    }
+
     fn layers(&self) -> &[RemoteLayer] {
         match self {
             Self::Remote(image) => &image.layers,
@@ -93,15 +101,7 @@ impl Fetcher<'_> {
                 wanted.iter().position(same) == Some(*at)
             })
             .collect();
-        let memory = Memory::default();
-        let fetches = missing.iter().map(async |at| {
-            let loose = self.loose_layer(image, *at, &memory).await?;
-            Ok::<_, SourceError>((*at, loose))
-        });
-        let mut loose: BTreeMap<usize, Loose> = stream::iter(fetches)
-            .buffer_unordered(LAYERS_AT_ONCE)
-            .try_collect()
-            .await?;
+        let mut loose = self.loose_layers(image, name, &missing).await?;
 
         // From the bottom up: a layer may need what lies below it.
         let mut layers: Vec<LayerId> = Vec::new();
@@ -175,19 +175,42 @@ impl Fetcher<'_> {
         Ok(locks)
     }
 
+    /// Gets layers, a few at a time.
+    async fn loose_layers(
+        &self,
+        image: &Layered<'_>,
+        name: &str,
+        wanted: &BTreeSet<usize>,
+    ) -> Result<BTreeMap<usize, Loose>, SourceError> {
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let bytes = wanted.iter().map(|at| image.layers()[*at].size).sum();
+        let title = format!("{} {name}", image.verb());
+        let step = Step::start(self.progress, title, Some(bytes));
+        let memory = Memory::default();
+        let fetches = wanted.iter().map(async |at| {
+            let loose = self.loose_layer(image, *at, &memory, &step).await?;
+            Ok::<_, SourceError>((*at, loose))
+        });
+        let loose = stream::iter(fetches)
+            .buffer_unordered(LAYERS_AT_ONCE)
+            .try_collect()
+            .await?;
+        step.finish();
+        Ok(loose)
+    }
+
     async fn loose_layer(
         &self,
         image: &Layered<'_>,
         at: usize,
         memory: &Memory,
+        whole: &Step,
     ) -> Result<Loose, SourceError> {
         let layer = &image.layers()[at];
-        let verb = match image {
-            Layered::Remote(_) => "pull",
-            Layered::Local(_) => "unpack",
-        };
-        let title = format!("{verb} layer {}", layer.digest.short());
-        let step = Arc::new(Step::start(self.progress, title, Some(layer.size)));
+        let title = format!("{} layer {}", image.verb(), layer.digest.short());
+        let step = Arc::new(whole.part(title, Some(layer.size)));
         let options = Options {
             compression: Some(layer.compression),
             whiteouts: true,

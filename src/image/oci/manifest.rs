@@ -3,11 +3,14 @@
 //! The formats are those of the [OCI image specification](https://github.com/opencontainers/image-spec)
 //! and of Docker's image manifest version 2, schema 2.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::OciError;
 use crate::image::digest::Digest;
 use crate::image::layer::Compression;
+use crate::image::platform::Platform;
 
 /// The most that a manifest or a config may have.
 pub(super) const DOCUMENT_MAX: u64 = 4 << 20;
@@ -53,8 +56,7 @@ pub(super) enum Document {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) blob: Blob,
-    /// `linux/arm64/v8`
-    pub(super) platform: String,
+    platform: RawPlatform,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +78,7 @@ struct RawDescriptor {
     platform: Option<RawPlatform>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 struct RawPlatform {
     #[serde(default)]
     os: String,
@@ -155,15 +157,19 @@ fn blob(raw: &RawDescriptor) -> Result<Blob, OciError> {
 
 fn choice(raw: RawDescriptor) -> Result<Choice, OciError> {
     let blob = blob(&raw)?;
-    let platform = raw.platform.map_or_else(String::new, |platform| {
-        let mut text = format!("{}/{}", platform.os, platform.architecture);
-        if !platform.variant.is_empty() {
-            text.push('/');
-            text.push_str(&platform.variant);
-        }
-        text
-    });
+    let platform = raw.platform.unwrap_or_default();
     Ok(Choice { blob, platform })
+}
+
+impl fmt::Display for RawPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        if self.variant.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.variant)
+        }
+    }
 }
 
 fn layer(raw: &RawDescriptor) -> Result<LayerBlob, OciError> {
@@ -186,40 +192,35 @@ fn layer(raw: &RawDescriptor) -> Result<LayerBlob, OciError> {
     Ok(LayerBlob { blob, compression })
 }
 
-/// The platform of this machine, as Go and so OCI name it.
-pub(super) fn native() -> String {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
+/// The image of an index that fits a platform best.
+pub(super) fn choose(choices: Vec<Choice>, wanted: &Platform) -> Result<Blob, OciError> {
+    let distance = |choice: &Choice| {
+        let RawPlatform {
+            os,
+            architecture,
+            variant,
+        } = &choice.platform;
+        wanted.distance(os, architecture, variant)
     };
-    format!("linux/{architecture}")
-}
-
-/// The image of an index that is for `native`.
-pub(super) fn choose(choices: Vec<Choice>, native: &str) -> Result<Blob, OciError> {
-    let fits = |choice: &Choice| {
-        choice
-            .platform
-            .strip_prefix(native)
-            .is_some_and(|variant| variant.is_empty() || variant.starts_with('/'))
-    };
-    if let Some(at) = choices.iter().position(fits) {
+    let fitting = choices.iter().enumerate();
+    let best = fitting
+        .filter_map(|(at, choice)| Some((distance(choice)?, at)))
+        .min();
+    if let Some((_, at)) = best {
         let mut choices = choices;
         return Ok(choices.swap_remove(at).blob);
     }
-    // Attestations are listed as unknown/unknown.
+    // Attestations are listed as unknown/unknown, and what has no platform as /.
     let mut platforms: Vec<String> = choices
         .into_iter()
-        .map(|choice| choice.platform)
-        .filter(|platform| !platform.is_empty() && platform != "unknown/unknown")
-        .map(|platform| platform.escape_default().to_string())
+        .map(|choice| choice.platform.to_string())
+        .filter(|platform| !["/", "unknown/unknown"].contains(&platform.as_str()))
+        .map(|platform| platform.escape_default().take(100).collect())
         .collect();
     platforms.dedup();
     platforms.truncate(20);
     Err(OciError::Platform {
-        native: native.to_owned(),
+        wanted: wanted.clone(),
         available: if platforms.is_empty() {
             "nothing".to_owned()
         } else {
@@ -281,7 +282,7 @@ struct RawRootfs {
 pub(super) fn parse_config(
     body: &[u8],
     layers: usize,
-    native: &str,
+    wanted: &Platform,
 ) -> Result<(ImageConfig, Vec<Digest>), OciError> {
     let malformed = |reason: String| OciError::Malformed {
         what: "config",
@@ -300,11 +301,15 @@ pub(super) fn parse_config(
             raw.rootfs.diff_ids.len()
         )));
     }
-    let platform = format!("{}/{}", raw.os, raw.architecture);
-    if platform != native && !(raw.os.is_empty() && raw.architecture.is_empty()) {
+    let has_none = raw.os.is_empty() && raw.architecture.is_empty();
+    // The variant is the index's to tell: configs leave it out as often as not.
+    let fits = Platform::from_parts(&raw.os, &raw.architecture)
+        .is_some_and(|platform| platform.parts() == wanted.parts());
+    if !has_none && !fits {
+        let platform = format!("{}/{}", raw.os, raw.architecture);
         return Err(OciError::Platform {
-            native: native.to_owned(),
-            available: platform.escape_default().to_string(),
+            wanted: wanted.clone(),
+            available: platform.escape_default().take(100).collect(),
         });
     }
     let ids = raw.rootfs.diff_ids.iter().map(|text| Digest::parse(text));
@@ -390,28 +395,38 @@ mod tests {
 
     #[test]
     fn the_native_platform_is_chosen_or_the_others_are_listed() {
-        let choice = |platform: &str| Choice {
+        let choice = |os: &str, architecture: &str, variant: &str| Choice {
             blob: Blob {
-                digest: Digest::of(platform),
+                digest: Digest::of(format!("{os} {architecture} {variant}")),
                 size: 1,
             },
-            platform: platform.to_owned(),
+            platform: RawPlatform {
+                os: os.to_owned(),
+                architecture: architecture.to_owned(),
+                variant: variant.to_owned(),
+            },
         };
         let all = || {
             vec![
-                choice("unknown/unknown"),
-                choice("linux/arm64/v8"),
-                choice("linux/s390x"),
+                choice("unknown", "unknown", ""),
+                choice("linux", "arm64", "v9"),
+                choice("linux", "arm64", "v8"),
+                choice("linux", "s390x", ""),
             ]
         };
+        let chosen = |wanted: &str| choose(all(), &wanted.parse().unwrap());
         assert_eq!(
-            choose(all(), "linux/arm64").unwrap().digest,
-            Digest::of("linux/arm64/v8")
+            chosen("linux/arm64").unwrap().digest,
+            Digest::of("linux arm64 v8")
         );
-        let error = choose(all(), "linux/arm").unwrap_err().to_string();
+        assert_eq!(
+            chosen("linux/arm64/v9").unwrap().digest,
+            Digest::of("linux arm64 v9")
+        );
+        let error = chosen("linux/arm").unwrap_err().to_string();
         assert_eq!(
             error,
-            "there is no image for linux/arm, only for linux/arm64/v8, linux/s390x"
+            "there is no image for linux/arm, only for linux/arm64/v9, linux/arm64/v8, linux/s390x"
         );
     }
 
@@ -422,12 +437,16 @@ mod tests {
             r#"{{"os":"linux","architecture":"amd64","config":{{"Env":["A=b"],"Cmd":null}},
                "rootfs":{{"type":"layers","diff_ids":["{digest}"]}}}}"#
         );
-        let (config, ids) = parse_config(text.as_bytes(), 1, "linux/amd64").unwrap();
+        let (amd64, arm64) = (
+            "linux/amd64".parse().unwrap(),
+            "linux/arm64".parse().unwrap(),
+        );
+        let (config, ids) = parse_config(text.as_bytes(), 1, &amd64).unwrap();
         assert_eq!(config.env, ["A=b"]);
         assert_eq!(ids, [Digest::of("x")]);
-        assert!(parse_config(text.as_bytes(), 2, "linux/amd64").is_err());
-        assert!(parse_config(text.as_bytes(), 1, "linux/arm64").is_err());
+        assert!(parse_config(text.as_bytes(), 2, &amd64).is_err());
+        assert!(parse_config(text.as_bytes(), 1, &arm64).is_err());
         let nul = text.replace("A=b", "A=\\u0000");
-        assert!(parse_config(nul.as_bytes(), 1, "linux/amd64").is_err());
+        assert!(parse_config(nul.as_bytes(), 1, &amd64).is_err());
     }
 }

@@ -15,6 +15,7 @@ use super::credentials::{self, Credentials, CredentialsError};
 use super::digest::{Digest, DigestError};
 use super::http::FetchError;
 use super::layer::{Compression, Feed};
+use super::platform::Platform;
 use super::reference::OciReference;
 use super::registries::RegistriesError;
 use crate::progress::Step;
@@ -65,11 +66,11 @@ pub enum OciError {
         /// Its type.
         media_type: String,
     },
-    /// The image is not for this machine.
-    #[error("there is no image for {native}, only for {available}")]
+    /// The image is not for the platform.
+    #[error("there is no image for {wanted}, only for {available}")]
     Platform {
-        /// This machine.
-        native: String,
+        /// What was asked for, or this machine.
+        wanted: Platform,
         /// What there is.
         available: String,
     },
@@ -135,7 +136,7 @@ impl OciError {
 
 /// The architecture of this machine, as OCI names it.
 pub(super) fn native_architecture() -> String {
-    manifest::native().trim_start_matches("linux/").to_owned()
+    Platform::native().parts().1.to_owned()
 }
 
 /// A layer that is to be fetched.
@@ -164,30 +165,37 @@ pub(super) struct RemoteImage {
 impl RemoteImage {
     /// Asks the hosts that may serve the image, in order; the first that can be reached and has it
     /// counts.
-    pub(super) async fn find(reference: &OciReference, access: &Access) -> Result<Self, OciError> {
+    pub(super) async fn find(
+        reference: &OciReference,
+        access: &Access,
+        platform: &Platform,
+    ) -> Result<Self, OciError> {
         first(reference, access, async |transport| {
-            Self::open(transport, reference).await
+            Self::open(transport, reference, platform).await
         })
         .await
     }
 
-    async fn open(transport: Transport, reference: &OciReference) -> Result<Self, OciError> {
+    async fn open(
+        transport: Transport,
+        reference: &OciReference,
+        platform: &Platform,
+    ) -> Result<Self, OciError> {
         let (body, content_type) = transport.manifest(&asked(reference)).await?;
         let digest = Digest::of(&body);
         if let Some(expected) = reference.digest {
             same(expected, digest)?;
         }
-        let native = manifest::native();
         let (config, layers) = match manifest::parse(&body, content_type.as_deref())? {
             Document::Image { config, layers } => (config, layers),
             Document::Index(choices) => {
-                let chosen = manifest::choose(choices, &native)?;
+                let chosen = manifest::choose(choices, platform)?;
                 Self::image(&transport, &chosen).await?
             }
         };
         let body = transport.document(&config).await?;
         same(config.digest, Digest::of(&body))?;
-        let (config, diff_ids) = manifest::parse_config(&body, layers.len(), &native)?;
+        let (config, diff_ids) = manifest::parse_config(&body, layers.len(), platform)?;
         let layers = layers
             .into_iter()
             .zip(diff_ids)

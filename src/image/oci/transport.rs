@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use reqwest::{Client, Method, Response, StatusCode, Url, header};
 use tokio::sync::Mutex;
 
-use super::OciError;
 use super::auth::{self, Challenge, TokenServer};
 use super::manifest::{ACCEPT, Blob, DOCUMENT_MAX};
+use super::{OciError, same};
 use crate::http::{self, Ask, FetchError, Memory, REDIRECTS_MAX, Transfer};
 use crate::image::access::Access;
 use crate::image::credentials::Credentials;
@@ -20,6 +20,9 @@ use crate::image::http::Unpacker;
 use crate::image::layer::Feed;
 use crate::image::registries::Endpoint;
 use crate::progress::Step;
+
+/// What a registry claims to be the digest of its answer.
+const CONTENT_DIGEST: &str = "Docker-Content-Digest";
 
 /// A connection to the repository of one registry.
 pub(super) struct Transport {
@@ -265,7 +268,7 @@ impl Transport {
             let response = self.ask(&Method::HEAD, &url, ACCEPT, ask).await?;
             *claim.borrow_mut() = response
                 .headers()
-                .get("Docker-Content-Digest")
+                .get(CONTENT_DIGEST)
                 .and_then(|value| value.to_str().ok())
                 .and_then(|text| Digest::parse(text).ok());
             Ok(response)
@@ -275,25 +278,27 @@ impl Transport {
     }
 
     /// The manifest of a tag or digest, with the type that it is served as.
-    pub(super) async fn manifest(
-        &self,
-        name: &str,
-    ) -> Result<(Vec<u8>, Option<String>), FetchError> {
+    pub(super) async fn manifest(&self, name: &str) -> Result<(Vec<u8>, Option<String>), OciError> {
         let url = self.url("manifests", name);
-        let content_type = RefCell::new(None);
+        let headers = RefCell::new(header::HeaderMap::new());
         let open = async |ask: &Ask<'_>| {
             let response = self.ask(&Method::GET, &url, ACCEPT, ask).await?;
-            *content_type.borrow_mut() = response
-                .headers()
-                .get(header::CONTENT_TYPE)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned);
+            headers.borrow_mut().clone_from(response.headers());
             Ok(response)
         };
         let mut body = Memory::default();
         let transfer = Transfer::new(&url, self.access.patience).at_most(DOCUMENT_MAX);
         transfer.run(open, &mut body).await?;
-        Ok((body.bytes, content_type.into_inner()))
+        let headers = headers.into_inner();
+        let text = |name: &str| {
+            let value = headers.get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        // What it claims cannot make a document right, but one of them is wrong if they differ.
+        if let Some(claim) = text(CONTENT_DIGEST).filter(|claim| claim.starts_with("sha256:")) {
+            same(Digest::parse(&claim)?, Digest::of(&body.bytes))?;
+        }
+        Ok((body.bytes, text("Content-Type")))
     }
 
     /// A small blob in memory; its size is checked here, its digest by the caller.

@@ -128,6 +128,63 @@ impl OciReference {
     }
 }
 
+/// An image whose registry was left out: `debian:bookworm`, `foo/bar`. Which one is meant is for the
+/// configuration to say.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ShortName {
+    /// The repository, as it was typed.
+    pub path: String,
+    /// The tag, where there is one.
+    pub tag: Option<String>,
+    /// The digest, where there is one.
+    pub digest: Option<Digest>,
+}
+
+impl ShortName {
+    /// Reads a reference that names no registry; none if it names one.
+    pub(super) fn parse(text: &str) -> Result<Option<Self>, ReferenceError> {
+        let whole = OciReference::parse(text)?;
+        let name = text.split(['@', ':']).next().unwrap_or(text);
+        // A port has a colon too, and what has one of these is a host.
+        let first = text.split('/').next().unwrap_or(text);
+        let is_host = text.contains('/') && (first == "localhost" || first.contains(['.', ':']));
+        if is_host || text.starts_with("docker://") {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            path: name.to_owned(),
+            tag: whole.tag,
+            digest: whole.digest,
+        }))
+    }
+
+    /// The image of this name at a registry.
+    pub fn at(&self, registry: &str) -> Result<OciReference, ReferenceError> {
+        self.named(&format!("{registry}/{}", self.path))
+    }
+
+    /// The image with this tag or digest of a repository that is named in full.
+    pub(in crate::image) fn named(&self, name: &str) -> Result<OciReference, ReferenceError> {
+        let mut reference = OciReference::parse(name)?;
+        reference.tag.clone_from(&self.tag);
+        reference.digest = self.digest;
+        Ok(reference)
+    }
+}
+
+impl fmt::Display for ShortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
 /// What comes before the first slash is a host if it has a dot or a port, or is `localhost`. (docker
 /// takes one in capitals for a host too; here that is the mistake that it mostly is.)
 fn split_domain(name: &str) -> (&str, &str) {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{LayerId, Scratch, StoreError};
 use crate::image::digest::Digest;
 use crate::image::oci::ImageConfig;
+use crate::image::platform::Platform;
 
 /// What kind of source an image came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ pub struct ImageRecord {
     /// What its source says about running it.
     #[serde(default)]
     pub config: ImageConfig,
+    /// What it is for, if not for this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// When it was taken, in seconds since 1970.
     pub created: u64,
     /// The bytes in the files of all its layers.

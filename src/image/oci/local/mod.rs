@@ -20,6 +20,7 @@ use super::manifest::{self, DOCUMENT_MAX, Document};
 use super::{ImageConfig, OciError, RemoteLayer, same};
 use crate::image::digest::Digest;
 use crate::image::layer::Compression;
+use crate::image::platform::Platform;
 
 /// Why a local image cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +164,7 @@ impl Bundle<'_> {
         }
         let digest =
             self.wrong(Digest::parse(&raw.manifests[at].digest).map_err(OciError::from))?;
-        let native = manifest::native();
+        let native = Platform::native();
         let mut body = self.blob_document(&digest, "manifest")?;
         let mut document = self.wrong(manifest::parse(&body, None))?;
         if let Document::Index(inner) = document {
@@ -223,7 +224,7 @@ impl Bundle<'_> {
         if let Ok(named) = Digest::parse(&format!("sha256:{stem}")) {
             self.wrong(same(named, digest))?;
         }
-        let native = manifest::native();
+        let native = Platform::native();
         let parsed = manifest::parse_config(&body, image.layers.len(), &native);
         let (config, diff_ids) = self.wrong(parsed)?;
         if image.layers.is_empty() || image.layers.len() > manifest::LAYERS_MAX {
