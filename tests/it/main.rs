@@ -15,6 +15,7 @@ mod managers;
 mod packages;
 mod provisioning;
 mod pulling;
+mod registry;
 mod self_check;
 mod signals;
 mod snapshots;

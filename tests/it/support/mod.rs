@@ -16,6 +16,7 @@
 //! | [`oci`] | images on that server, and postroj pulling them |
 //! | [`registry`] | a container registry on loopback |
 //! | [`sweep`] | what a run has left behind |
+//! | [`tls`] | certificates |
 //! | [`tiny`] | images that are pulled at once |
 
 pub(crate) mod archive;
@@ -31,6 +32,7 @@ pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod sweep;
 pub(crate) mod tiny;
+pub(crate) mod tls;
 pub(crate) mod tree;
 
 pub(crate) use deb::Deb;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Place;
 use super::archive::{Tar, gzip};
 use super::http::{Answer, Server};
+use super::place::Postroj;
 use super::process::Outcome;
 use super::registry::hex;
 
@@ -92,6 +93,7 @@ impl Layer {
 }
 
 type Edit = Box<dyn FnOnce(&mut Value)>;
+type Serve = Box<dyn FnOnce(String) -> Answer>;
 
 /// An image in the making.
 #[derive(Default)]
@@ -100,6 +102,7 @@ pub(crate) struct Image {
     config: Vec<Edit>,
     manifest: Vec<Edit>,
     index: Option<Edit>,
+    served_config: Option<Serve>,
 }
 
 /// Where an image was put.
@@ -129,6 +132,12 @@ impl Image {
     /// Changes the config.
     pub(crate) fn config(mut self, edit: impl FnOnce(&mut Value) + 'static) -> Self {
         self.config.push(Box::new(edit));
+        self
+    }
+
+    /// Has something else served for the config than what the manifest is about.
+    pub(crate) fn served_config(mut self, serve: impl FnOnce(String) -> Answer + 'static) -> Self {
+        self.served_config = Some(Box::new(serve));
         self
     }
 
@@ -175,7 +184,8 @@ impl Image {
             edit(&mut config);
         }
         let config = config.to_string();
-        blob(&digest(config.as_bytes()), Answer::body(config.clone()));
+        let serve = self.served_config.unwrap_or_else(|| Box::new(Answer::body));
+        blob(&digest(config.as_bytes()), serve(config.clone()));
 
         let layers: Vec<&Value> = self.layers.iter().map(|layer| &layer.descriptor).collect();
         let mut manifest = json!({
@@ -231,7 +241,8 @@ impl Client {
         client
     }
 
-    fn conf(&self) -> PathBuf {
+    /// The registries.conf, which lets the registry go without TLS.
+    pub(crate) fn conf(&self) -> PathBuf {
         self.place.scratch().join("registries.conf")
     }
 
@@ -251,12 +262,23 @@ impl Client {
 
     /// The same, run by another command.
     pub(crate) fn pull_under(&self, wrapper: &[&str], reference: &str) -> Outcome {
+        self.postroj(&["pull", reference]).under(wrapper).run()
+    }
+
+    /// Any command, with this client's registry and store, and a home where nobody has put anything.
+    pub(crate) fn postroj(&self, arguments: &[&str]) -> Postroj<'_> {
         self.place
-            .postroj(["pull", reference])
-            .under(wrapper)
+            .postroj(arguments)
             .env("POSTROJ_STATE_DIR", self.store())
             .env("CONTAINERS_REGISTRIES_CONF", self.conf())
-            .run()
+            .env("HOME", self.home())
+            .env("XDG_CONFIG_HOME", self.home().join(".config"))
+            .env("XDG_RUNTIME_DIR", self.home().join("run"))
+    }
+
+    /// The home of whoever runs postroj.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.place.scratch().join("home")
     }
 
     /// Pulls an image that is good; returns the roots of its layers, bottom first.
@@ -302,6 +324,12 @@ impl Client {
     #[track_caller]
     pub(crate) fn refused(&self, row: &str, image: Image, words: &[&str]) -> Outcome {
         let put = image.put(&self.server, "repo/bad", "tag");
+        self.refused_put(row, &put, words)
+    }
+
+    /// The same, of an image that was put already.
+    #[track_caller]
+    pub(crate) fn refused_put(&self, row: &str, put: &Put, words: &[&str]) -> Outcome {
         let before = (listing(&self.outside()), self.held());
         let outcome = self.pull(&put.reference);
         assert_eq!(outcome.code(), 3, "{row}: wrong exit code\n{outcome}");

@@ -107,6 +107,7 @@ impl Place {
                 "POSTROJ_CACHE_DIR".into(),
                 self.scratch().join("cache").display().to_string(),
             )],
+            stdin: None,
         }
     }
 
@@ -180,6 +181,7 @@ pub(crate) struct Postroj<'a> {
     arguments: Vec<OsString>,
     wrapper: Vec<OsString>,
     environment: Vec<(String, String)>,
+    stdin: Option<String>,
 }
 
 impl Postroj<'_> {
@@ -202,6 +204,12 @@ impl Postroj<'_> {
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<Path>) -> Self {
         self.environment
             .push((name.to_owned(), value.as_ref().display().to_string()));
+        self
+    }
+
+    /// What it reads from standard input.
+    pub(crate) fn stdin(mut self, text: &str) -> Self {
+        self.stdin = Some(text.to_owned());
         self
     }
 
@@ -234,7 +242,7 @@ impl Postroj<'_> {
     pub(crate) fn start(self) -> Started {
         Started {
             nested: self.place.nested().is_some(),
-            running: Running::start(self.command()),
+            running: Running::start_with(self.command(), self.stdin.as_deref()),
         }
     }
 

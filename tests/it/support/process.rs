@@ -1,7 +1,7 @@
 //! Child processes with a deadline, all of whose output is kept.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -80,16 +80,28 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_with(command, None)
+    }
+
+    /// The same, with something to read from standard input.
+    pub(crate) fn start_with(mut command: Command, input: Option<&str>) -> Self {
         let text = format!("{command:?}");
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(match input {
+                Some(_) => Stdio::piped(),
+                None => Stdio::null(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
                 panic!("{text}: {error}; `make packages` installs what the tests need")
             });
+        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+            // Who ends without having read it has a reason that is told.
+            stdin.write_all(input.as_bytes()).ok();
+        }
         let mut out = child.stdout.take().expect("a pipe");
         let err = child.stderr.take().expect("a pipe");
         let stdout = thread::spawn(move || {

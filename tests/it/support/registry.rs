@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::process::tool;
+use super::tls::Authority;
 use super::{cache, tree};
+
+/// `alice`, whose password is `s3cr3t-pass+word`, by bcrypt: the registry takes nothing else.
+const HTPASSWD: &str = "alice:$2b$05$abcdefghijklmnopqrstuupj9JqCxaEUd1AFhnWtjUs/8kxx179/G\n";
 
 /// Up until dropped.
 pub(crate) struct Registry {
@@ -44,18 +48,41 @@ impl Registry {
         Self::serve(&data)
     }
 
+    /// An empty one with TLS, for whoever has the password of `alice`; with `clients`, for whoever has a
+    /// certificate of the authority too.
+    pub(crate) fn secured(data: &Path, authority: &Authority, clients: bool) -> Self {
+        let passwords = data.join("htpasswd");
+        fs::write(&passwords, HTPASSWD).expect("write the passwords");
+        let mut tls = json!({
+            "certificate": authority.path("server.cert"),
+            "key": authority.path("server.key"),
+        });
+        if clients {
+            tls["clientcas"] = json!([authority.path("ca.crt")]);
+        }
+        Self::serve_as(data, |config| {
+            config["http"]["tls"] = tls;
+            config["auth"] = json!({ "htpasswd": { "realm": "tests", "path": passwords } });
+        })
+    }
+
     pub(crate) fn serve(data: &Path) -> Self {
+        Self::serve_as(data, |_| ())
+    }
+
+    fn serve_as(data: &Path, edit: impl FnOnce(&mut Value)) -> Self {
         let mut command = Command::new("docker-registry");
         let config = tempfile::Builder::new()
             .suffix(".yml")
             .tempfile()
             .expect("a temporary file");
-        let text = json!({
+        let mut text = json!({
             "version": "0.1",
             "log": { "level": "info" },
             "storage": { "filesystem": { "rootdirectory": data } },
             "http": { "addr": "127.0.0.1:0" },
         });
+        edit(&mut text);
         fs::write(config.path(), text.to_string()).expect("write the registry's configuration");
         command
             .arg("serve")
