@@ -286,7 +286,7 @@ fn token_servers_are_not_believed_either() {
             Answer::body(r#"{"token":"token-1\r\nX: y"}"#),
             "answers nonsense",
         ),
-        ("none", Answer::status(404), "not found"),
+        ("none", Answer::status(404), "404 Not Found"),
     ] {
         client.server.put("/token", answer);
         let outcome = pull(&client, &put, &file).exits(3);

@@ -107,7 +107,7 @@ fn a_registry_with_tls_and_passwords() {
     }
     let by_digest = format!("{}/team/app@{}", secured.registry.address, secured.digest);
     client.pull(&by_digest).exits(0);
-    pull("missing").exits(3).stderr_has("not found");
+    pull("missing").exits(3).stderr_has("404 Not Found");
 
     // skopeo reads what was written, and postroj what skopeo writes.
     let certificates = client.home().join("skopeo");

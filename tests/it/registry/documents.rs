@@ -318,7 +318,7 @@ fn layers_of_other_kinds_are_refused_by_name() {
     client.refused(
         "only elsewhere",
         Image::new().layer(layer().said("urls", urls).served(Answer::status(404))),
-        &["not found"],
+        &["404 Not Found"],
     );
     assert_eq!(elsewhere.requests().len(), 0);
 }
