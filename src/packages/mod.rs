@@ -202,7 +202,7 @@ impl Lease {
     }
 
     /// What a container is to see of the cache, whose writes are kept below `kept`, from where
-    /// [`From::Written`] takes them.
+    /// `From::Written` takes them.
     pub fn overlaid_keeping(&self, kept: &Path) -> io::Result<Vec<Overlaid>> {
         let empty = kept.join("empty");
         fs::create_dir_all(&empty)?;
