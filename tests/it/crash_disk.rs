@@ -135,7 +135,7 @@ fn power_cuts(kind: Kind) {
     for at in 0..8 {
         here.run(&["rmi", "--all"]).exits(0);
         let running = Running::start(here.command(&["pull", name]));
-        thread::sleep(took * (at + 4) / 10);
+        thread::sleep(took * at / 6);
         here.disk.cut_power();
         let done = running.wait().code() == 0;
         here.disk.restore_power();
