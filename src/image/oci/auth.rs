@@ -260,7 +260,7 @@ fn is_site(domain: &str) -> bool {
     let labels: Vec<&str> = domain.split('.').collect();
     match labels.as_slice() {
         [] | [_] => false,
-        [second, top] => top.len() > 2 || second.len() > 3 || *domain == *"docker.io",
+        [second, top] => top.len() > 2 || second.len() > 3,
         _ => true,
     }
 }

@@ -250,11 +250,15 @@ pub(super) async fn current_digest(
 ) -> Result<Digest, OciError> {
     first(reference, access, async |transport| {
         let asked = asked(reference);
-        if let Some(digest) = transport.claimed(&asked).await? {
-            return Ok(digest);
+        match transport.claimed(&asked).await {
+            Ok(Some(digest)) => Ok(digest),
+            // Some registries leave the header out, and some do not know the method.
+            Ok(None) | Err(FetchError::Status { .. }) => {
+                let (body, _) = transport.manifest(&asked).await?;
+                Ok(Digest::of(&body))
+            }
+            Err(error) => Err(error.into()),
         }
-        let (body, _) = transport.manifest(&asked).await?;
-        Ok(Digest::of(&body))
     })
     .await
 }

@@ -71,9 +71,8 @@ impl Transport {
         if endpoint.insecure
             && let Err(error) = transport.ping().await
         {
-            tracing::debug!(%error, host = endpoint.host, "no https, trying http");
+            tracing::debug!(%error, host = endpoint.host, "no https, taking http");
             transport.scheme = "http";
-            transport.ping().await?;
         } else {
             // Certificates that cannot be used are told before anything is asked for.
             transport.client(&endpoint.host)?;
