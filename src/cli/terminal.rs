@@ -39,7 +39,7 @@ fn spinner() -> ProgressStyle {
 }
 
 fn bar() -> ProgressStyle {
-    let template = "{spinner} {msg:40!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    let template = "{spinner} {msg:30!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 

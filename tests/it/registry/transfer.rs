@@ -206,3 +206,38 @@ fn a_tarball_that_changes_meanwhile_is_refused() {
         .put_in_turn("/root.tar", vec![good.clone().cut_at(half), good]);
     client.pull(&url).exits(0);
 }
+
+#[test]
+fn a_terminal_shows_a_bar_for_each_layer_and_for_all() {
+    let large = Large::new();
+    let server = &large.client.server;
+    // Long enough under way for a bar to be drawn.
+    server.put(&large.path, large.good().stall_at(200_000));
+    let reference = &large.put.reference;
+    let pull = || {
+        large
+            .client
+            .postroj(&["pull", "--timeout", "2", reference])
+            .env("TERM", "xterm")
+    };
+    let plain = pull().run().exits(3);
+    assert!(!plain.stderr.contains("B/s"), "{plain}");
+    let wrapper = ["sh", "-c", TERMINAL, "sh"];
+    let shown = pull().under(&wrapper).run().exits(3);
+    let digest = large.path.rsplit(':').next().expect("a digest");
+    for title in [
+        format!("pull layer {}", &digest[..12]),
+        format!("pull {reference}"),
+    ] {
+        let bar = shown
+            .stdout
+            .split(['\r', '\n'])
+            .filter(|line| line.contains(&title))
+            .any(|line| line.contains("KiB/") && line.contains("B/s") && line.contains('█'));
+        assert!(bar, "no bar for {title}\n{shown}");
+    }
+}
+
+/// Runs its arguments on a terminal.
+const TERMINAL: &str =
+    r#"exec script --quiet --return --command "stty rows 24 cols 150; $(printf '%s ' "$@")" /dev/null"#;
