@@ -223,7 +223,7 @@ fn a_terminal_shows_a_bar_for_each_layer_and_for_all() {
     let plain = pull().run().exits(3);
     assert!(!plain.stderr.contains("B/s"), "{plain}");
     let wrapper = ["sh", "-c", TERMINAL, "sh"];
-    let shown = pull().under(&wrapper).run().exits(3);
+    let shown = pull().under(wrapper).run().exits(3);
     let digest = large.path.rsplit(':').next().expect("a digest");
     for title in [
         format!("pull layer {}", &digest[..12]),
@@ -239,5 +239,4 @@ fn a_terminal_shows_a_bar_for_each_layer_and_for_all() {
 }
 
 /// Runs its arguments on a terminal.
-const TERMINAL: &str =
-    r#"exec script --quiet --return --command "stty rows 24 cols 150; $(printf '%s ' "$@")" /dev/null"#;
+const TERMINAL: &str = r#"exec script --quiet --return --command "stty rows 24 cols 150; $(printf '%s ' "$@")" /dev/null"#;
