@@ -261,7 +261,10 @@ impl Images {
 
     async fn have_again(&self, image: &Stored) -> Result<(), ImageError> {
         let record = &image.record;
-        let options = PullOptions::default();
+        let options = PullOptions {
+            platform: record.platform.clone(),
+            ..PullOptions::default()
+        };
         if record.origin == Origin::Import {
             let name = ImportName::parse(&record.name).ok();
             self.import(Path::new(&record.source), name, &options)

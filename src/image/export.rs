@@ -16,6 +16,7 @@ use super::digest::{Digest, Hashing};
 use super::error::ImageError;
 use super::images::Images;
 use super::layer::blocking;
+use super::platform::Platform;
 use super::reference::OciReference;
 use super::store::{ImageRecord, Stored};
 use crate::progress::Step;
@@ -218,10 +219,12 @@ impl Source<'_> {
         let (mut file, (digest, size)) = gzip.finish()?.into_parts();
         file.flush()?;
         fs::rename(&partial, blobs.join(digest.hex()))?;
+        let platform = record.platform.clone().unwrap_or_else(Platform::native);
+        let (os, architecture) = platform.parts();
         let config = &record.config;
-        let config = json!({
-            "architecture": super::oci::native_architecture(),
-            "os": "linux",
+        let mut config = json!({
+            "architecture": architecture,
+            "os": os,
             "config": {
                 "Env": config.env,
                 "Entrypoint": config.entrypoint,
@@ -232,6 +235,9 @@ impl Source<'_> {
             "rootfs": { "type": "layers", "diff_ids": [diff_id.to_string()] },
             "history": [{ "created_by": "postroj export", "comment": record.name }],
         });
+        if let Some(variant) = platform.variant() {
+            config["variant"] = json!(variant);
+        }
         let config = put(config.to_string())?;
         let manifest = json!({
             "schemaVersion": 2,

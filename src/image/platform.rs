@@ -40,6 +40,11 @@ impl Platform {
         (&self.os, &self.architecture)
     }
 
+    /// What says more than the architecture, where there is something.
+    pub(super) fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
+    }
+
     /// How well what has this operating system, architecture and variant fits: the less the better,
     /// and not at all if none. Of several variants where none was asked for, the one that all
     /// machines of the architecture have fits best.

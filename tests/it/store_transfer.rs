@@ -328,6 +328,51 @@ fn round_trips_with_skopeo() {
     assert_eq!(annotations["org.opencontainers.image.ref.name"], name);
 }
 
+#[test]
+fn an_image_for_another_machine_stays_one() {
+    let shelf = Shelf::new();
+    // What the processor runs besides: others are refused.
+    let other = if cfg!(target_arch = "aarch64") {
+        "arm"
+    } else {
+        "386"
+    };
+    let platform = format!("linux/{other}");
+    let name = oci::Image::new()
+        .layer(oci::Layer::gzip(&tiny::archive(&[])))
+        .config(move |config| config["architecture"] = other.into())
+        .put(&shelf.server, "foreign", "tag")
+        .reference;
+    shelf
+        .run(&["pull", "--platform", &platform, &name])
+        .exits(0);
+    assert_eq!(
+        shelf.json(&["inspect", &name])[0]["platform"],
+        platform.as_str()
+    );
+    let layout = scratch(&shelf, "layout");
+    shelf
+        .run(&["export", &name, &format!("{layout}/")])
+        .exits(0);
+    let inspected = tool("skopeo", &["inspect", "--config", &format!("oci:{layout}")]);
+    let config: Value = serde_json::from_str(&inspected.stdout).expect("JSON");
+    assert_eq!(config["architecture"], other);
+    // This machine cannot take it for one of its own.
+    shelf
+        .run(&["import", &layout])
+        .exits(2)
+        .stderr_has(&platform);
+    // What is broken is had again for that machine.
+    let inspected = shelf.json(&["inspect", &name]);
+    let root = inspected[0]["layers"][0]["path"].as_str().expect("a path");
+    fs::write(Path::new(root).join("new"), "").expect("write");
+    shelf.run(&["check", "--repair"]).exits(0);
+    assert_eq!(
+        shelf.json(&["inspect", &name])[0]["platform"],
+        platform.as_str()
+    );
+}
+
 /// A root of Debian's, imported and booted under its name, without a registry.
 #[test]
 fn an_imported_image_boots() {

@@ -134,11 +134,6 @@ impl OciError {
     }
 }
 
-/// The architecture of this machine, as OCI names it.
-pub(super) fn native_architecture() -> String {
-    Platform::native().parts().1.to_owned()
-}
-
 /// A layer that is to be fetched.
 #[derive(Debug, Clone)]
 pub(super) struct RemoteLayer {

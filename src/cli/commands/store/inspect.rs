@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use postroj::image::store::Origin;
-use postroj::image::{ImageConfig, LayerDetails};
+use postroj::image::{ImageConfig, LayerDetails, Platform};
 use serde::Serialize;
 
 use crate::cli::config::Settings;
@@ -29,6 +29,7 @@ struct Inspected<'a> {
     origin: Origin,
     source: &'a str,
     digest: String,
+    platform: String,
     created: u64,
     size: u64,
     shared_size: u64,
@@ -79,6 +80,10 @@ impl Inspect {
                 origin: record.origin,
                 source: &record.source,
                 digest: record.digest.to_string(),
+                platform: match &record.platform {
+                    Some(platform) => platform.to_string(),
+                    None => Platform::native().to_string(),
+                },
                 created: record.created,
                 size: sum(true) + sum(false),
                 shared_size: sum(true),
