@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
 use crate::image::Family;
 
-use super::{Directory, Keep, LIMIT, Lease, UNUSED, of};
+use super::{Directory, Keep, Lease, UNUSED, of};
 
 /// The largest file that is kept.
 const FILE_LIMIT: u64 = 1 << 30;
@@ -58,7 +58,12 @@ impl From {
     }
 }
 
-pub(super) fn harvest(lease: &mut Lease, from: &From, refreshed: bool) -> io::Result<()> {
+pub(super) fn harvest(
+    lease: &mut Lease,
+    from: &From,
+    refreshed: bool,
+    limit: u64,
+) -> io::Result<()> {
     let cache = lease.cache.clone();
     let lock = File::create(cache.directory.join("lock"))?;
     rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
@@ -70,7 +75,7 @@ pub(super) fn harvest(lease: &mut Lease, from: &From, refreshed: bool) -> io::Re
         _ => SystemTime::now(),
     };
     let directories = of(cache.family).iter().enumerate();
-    let mut budget = LIMIT;
+    let mut budget = limit;
     for (number, directory) in directories {
         let to = scratch.path.join(number.to_string());
         let base = base
@@ -81,28 +86,35 @@ pub(super) fn harvest(lease: &mut Lease, from: &From, refreshed: bool) -> io::Re
         if source.is_none() && base.is_none() {
             continue;
         }
-        make(&to)?;
-        let begin = |budget: &mut u64| match (&base, keeps(*directory, from)) {
-            (Some(base), true) => link_tree(base, &to, budget),
-            _ => Ok(()),
-        };
-        if begin(&mut budget).is_err() {
-            // Too much has come together: from now on, what is in use now.
-            fs::remove_dir_all(&to)?;
+        let fill = |base: Option<&Path>, budget: &mut u64| {
             make(&to)?;
-            budget = LIMIT;
-        }
-        let mut taking = Taking {
-            base: base.as_deref(),
-            budget: &mut budget,
-            others: within(cache.family, *directory),
+            if let (Some(base), true) = (base, keeps(*directory, from)) {
+                link_tree(base, &to, budget)?;
+            }
+            let others = within(cache.family, *directory);
+            // What is mounted in it has to be found there.
+            for other in &others {
+                fs::create_dir_all(to.join(other))?;
+            }
+            let mut taking = Taking {
+                base,
+                budget,
+                others,
+            };
+            match &source {
+                Some(source) => taking.take(source, &to, Path::new(""), DEPTH),
+                None => Ok(()),
+            }
         };
-        // What is mounted in it has to be found there.
-        for other in &taking.others {
-            fs::create_dir_all(to.join(other))?;
-        }
-        if let Some(source) = source {
-            taking.take(&source, &to, Path::new(""), DEPTH)?;
+        let before = budget;
+        match fill(base.as_deref(), &mut budget) {
+            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                // Too much has come together: from now on, what is in use now.
+                fs::remove_dir_all(&to)?;
+                budget = before;
+                fill(None, &mut budget)?;
+            }
+            outcome => outcome?,
         }
     }
     File::create(scratch.path.join("refreshed"))?.set_modified(time)?;
@@ -379,14 +391,15 @@ mod tests {
             fs::write(self.0.path().join(path), text).unwrap();
         }
 
+        fn open(&self, path: &str) -> io::Result<OwnedFd> {
+            let name = path
+                .trim_start_matches("/var/cache/")
+                .trim_start_matches("/var/lib/apt/");
+            Ok(File::open(self.0.path().join(name))?.into())
+        }
+
         fn take(&self, lease: &mut Lease, refreshed: bool) {
-            let open = |path: &str| {
-                let name = path
-                    .trim_start_matches("/var/cache/")
-                    .trim_start_matches("/var/lib/apt/");
-                Ok(File::open(self.0.path().join(name))?.into())
-            };
-            let from = From::container(lease, open);
+            let from = From::container(lease, |path| self.open(path));
             lease.harvest(&from, refreshed).unwrap();
         }
     }
@@ -485,6 +498,21 @@ mod tests {
             .harvest(&From::Written(kept.path().to_owned()), true)
             .unwrap();
         assert_eq!(seen(&lease), ["/var/lib/apt/lists/one changed"]);
+    }
+
+    #[test]
+    fn a_cache_that_is_too_large_begins_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = PackageCache::new(directory.path(), "x", Family::Debian);
+        let mut lease = cache.lease().unwrap();
+        for name in ["one", "two", "three"] {
+            let container = Container::new();
+            container.write(&format!("apt/archives/{name}.deb"), "1234");
+            let open = |path: &str| container.open(path);
+            let from = From::container(&lease, open);
+            harvest(&mut lease, &from, true, 10).unwrap();
+        }
+        assert_eq!(seen(&lease), ["/var/cache/apt/archives/three.deb 1234"]);
     }
 
     #[test]

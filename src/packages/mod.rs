@@ -250,7 +250,7 @@ impl Lease {
     ///
     /// To be called before any code of a package has run there.
     pub(crate) fn harvest(&mut self, from: &From, refreshed: bool) -> io::Result<()> {
-        harvest::harvest(self, from, refreshed)
+        harvest::harvest(self, from, refreshed, LIMIT)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::http::{Answer, Server};
 use crate::support::process::{self, Outcome};
 use crate::support::registry::hex;
-use crate::support::{Place, tree};
+use crate::support::{Deb, Place, tree};
 
 /// A registry that serves `small/image:latest`.
 struct Small {
@@ -381,6 +381,24 @@ fn offline_without_any_network() {
         "systemd-journald",
     ])
     .exits(0);
+    // Nor has the container one: what a package tries to reach is not there.
+    let server = Server::start();
+    let address = server.address().to_string();
+    let script = format!(
+        "perl -MIO::Socket::INET -e 'exit(IO::Socket::INET->new(PeerAddr => q({address})) ? 0 : 1)'"
+    );
+    let reaching = Deb::new("reaching")
+        .postinst(&script)
+        .build(place.scratch(), "reaching.deb");
+    let reaching = reaching.to_str().expect("UTF-8");
+    let install = ["--package", reaching];
+    place.pkgprobe(image, install).run().exits(0);
+    place
+        .pkgprobe(image, install)
+        .args(["--offline"])
+        .run()
+        .exits(1);
+
     let url = "http://127.0.0.1:1/package.deb";
     offline(&["pkgprobe", "--image", image, "--package", url])
         .exits(3)
