@@ -84,14 +84,14 @@ impl Target<'_> {
     }
 
     /// Leaves the one place that a lock file names, with the digest that it names.
-    fn lock(&mut self, file: &LockFile) -> Result<(), ImageError> {
+    fn lock(&mut self, file: &LockFile, platform: &Platform) -> Result<(), ImageError> {
         let refused = |reason| ImageError::NotLocked {
             name: self.name.clone(),
             file: file.path().to_owned(),
             reason,
         };
         let locked = file
-            .find(&self.name)
+            .find(&self.name, platform)
             .ok_or_else(|| refused("it does not have it"))?;
         let place = self
             .places
@@ -131,13 +131,23 @@ impl Images {
 
     /// The cache of what the image's package manager downloads. Each image of the catalogue is a
     /// distribution that is trusted; any other one is trusted with a cache of its own only.
-    pub(super) fn packages(&self, target: &Target<'_>, family: Family) -> Option<PackageCache> {
+    pub(super) fn packages(
+        &self,
+        target: &Target<'_>,
+        family: Family,
+        platform: Option<&Platform>,
+    ) -> Option<PackageCache> {
         let name = match target.entry {
             Some(entry) => &entry.name,
             None => &target.key,
         };
         let cache_dir = self.cache_dir.as_deref()?;
-        Some(PackageCache::new(cache_dir, name, family))
+        let platform = match platform {
+            Some(platform) => platform.to_string(),
+            None => Platform::native().to_string(),
+        };
+        let name = format!("{name}-{}", platform.replace('/', "-"));
+        Some(PackageCache::new(cache_dir, &name, family))
     }
 
     /// The catalogue.
@@ -201,7 +211,8 @@ impl Images {
             target.only_for(platform)?;
         }
         if let Some(file) = &options.locked {
-            target.lock(file)?;
+            let native = Platform::native();
+            target.lock(file, options.foreign_platform().unwrap_or(&native))?;
         }
         if let Err(error) = self.store.sweep().await {
             tracing::debug!(%error, "cannot sweep");
@@ -516,7 +527,8 @@ impl Images {
                 .map_err(|source| StoreError::io(self.store.root(), source))?,
         };
         Ok(ReadyImage {
-            packages: family.and_then(|family| self.packages(target, family)),
+            packages: family
+                .and_then(|family| self.packages(target, family, record.platform.as_ref())),
             name: target.machine_name.clone(),
             lowers,
             family,

@@ -5,7 +5,7 @@
 //!
 //! [[image]]
 //! name = "debian-bookworm"        # as the catalogue has it; else the reference, the URL or the path
-//! arch = "x86_64"                 # what it was pulled on: each has a layer of its own on top
+//! platform = "linux/amd64"        # what it was pulled for: each has a layer of its own on top
 //! kind = "oci"                    # oci, tarball, bootstrap, directory
 //! source = "docker.io/library/debian:bookworm"
 //! digest = "sha256:…"             # of the manifest (the index, where there is one) or the archive
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::platform::Platform;
 use super::store::{ImageRecord, Origin};
 
 /// The format that this postroj writes, and the only one that it reads.
@@ -63,7 +64,7 @@ pub enum LockFileError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockFile {
     path: PathBuf,
-    /// By name and architecture, which is the order in which they are written.
+    /// By name and platform, which is the order in which they are written.
     images: BTreeMap<(String, String), LockedImage>,
 }
 
@@ -73,8 +74,8 @@ pub struct LockFile {
 pub struct LockedImage {
     /// What names it.
     pub name: String,
-    /// The machine's architecture, as Rust names it.
-    pub arch: String,
+    /// What it is for.
+    pub platform: Platform,
     /// What kind of source it is from.
     pub kind: Origin,
     /// Where it is from.
@@ -84,6 +85,12 @@ pub struct LockedImage {
     /// The digest of what the layer holds that makes it bootable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provision: Option<Digest>,
+}
+
+impl LockedImage {
+    fn key(&self) -> (String, String) {
+        (self.name.clone(), self.platform.to_string())
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,9 +150,7 @@ impl LockFile {
         let images = written.images.into_iter();
         Ok(Self {
             path: path.to_owned(),
-            images: images
-                .map(|image| ((image.name.clone(), image.arch.clone()), image))
-                .collect(),
+            images: images.map(|image| (image.key(), image)).collect(),
         })
     }
 
@@ -154,24 +159,22 @@ impl LockFile {
         &self.path
     }
 
-    /// What the name stands for on this machine.
-    pub fn find(&self, name: &str) -> Option<&LockedImage> {
-        self.images
-            .get(&(name.to_owned(), std::env::consts::ARCH.to_owned()))
+    /// What the name stands for on a platform.
+    pub fn find(&self, name: &str, platform: &Platform) -> Option<&LockedImage> {
+        self.images.get(&(name.to_owned(), platform.to_string()))
     }
 
     /// Lets the image's name stand for it from now on.
     pub(super) fn insert(&mut self, record: &ImageRecord, provision: Option<Digest>) {
         let image = LockedImage {
             name: record.name.clone(),
-            arch: std::env::consts::ARCH.to_owned(),
+            platform: record.platform.clone().unwrap_or_else(Platform::native),
             kind: record.origin,
             source: record.source.clone(),
             digest: record.digest,
             provision,
         };
-        self.images
-            .insert((image.name.clone(), image.arch.clone()), image);
+        self.images.insert(image.key(), image);
     }
 
     /// Writes it, whole or not at all.
@@ -236,9 +239,11 @@ mod tests {
         file.save().unwrap();
         let read = LockFile::load(&path).unwrap();
         assert_eq!(read, file);
-        assert_eq!(read.find("a").unwrap().digest, Digest::of("a"));
-        assert_eq!(read.find("b").unwrap().provision, Some(Digest::of("x")));
-        assert!(read.find("c").is_none());
+        let find = |name| read.find(name, &Platform::native());
+        assert_eq!(find("a").unwrap().digest, Digest::of("a"));
+        assert_eq!(find("b").unwrap().provision, Some(Digest::of("x")));
+        assert!(find("c").is_none());
+        assert!(read.find("a", &"linux/mips".parse().unwrap()).is_none());
         let left = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(left, 1, "a temporary file is left");
     }
@@ -253,7 +258,7 @@ mod tests {
         assert!(parse("version = 1\n[[image]]\nname = \"a\"\n").starts_with("x.lock:2: "));
         assert!(parse("version = 2\nnew = 1\n").contains("its version is 2"));
         assert!(parse("").contains("version"));
-        let upper = "version = 1\n[[image]]\nname = 'a'\narch = 'x'\nkind = 'oci'\nsource = 's'\ndigest = 'sha256:../x'\n";
+        let upper = "version = 1\n[[image]]\nname = 'a'\nplatform = 'linux/amd64'\nkind = 'oci'\nsource = 's'\ndigest = 'sha256:../x'\n";
         assert!(parse(upper).starts_with("x.lock:7: "), "{}", parse(upper));
     }
 }

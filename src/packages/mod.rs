@@ -1,7 +1,7 @@
 //! What package managers have downloaded, kept on the host for the next container.
 //!
 //! ```text
-//! <cache>/packages/<distribution>/      debian-bookworm-x86_64; other images by a name of their own
+//! <cache>/packages/<distribution>/      debian-bookworm-linux-amd64; other images by a name of their own
 //! ├── lock                              exclusive while a generation is made; its time: last used
 //! ├── current -> <generation>           replaced by a rename
 //! └── <generation>/                     never changes; stays while somebody has a shared flock(2) on it
@@ -135,10 +135,10 @@ struct Generation {
 }
 
 impl PackageCache {
-    /// The cache below `cache` of the distribution that `name` stands for.
+    /// The cache below `cache` of the distribution, for one platform, that `name` stands for.
     pub fn new(cache: &Path, name: &str, family: Family) -> Self {
         Self {
-            directory: packages(cache).join(format!("{name}-{}", std::env::consts::ARCH)),
+            directory: packages(cache).join(name),
             family,
         }
     }

@@ -17,7 +17,7 @@ use crate::image::store::{
     Holds, ImageRecord, LayerId, LayerRecord, MadeLayer, Scratch, StoreError,
 };
 use crate::machine::{Build, build};
-use crate::packages::From;
+use crate::packages::{From, PackageCache};
 use crate::progress::{Event, Step};
 
 impl Images {
@@ -136,7 +136,8 @@ impl Images {
             format!("make {} bootable (it lacks {lacks})", target.name),
             None,
         );
-        let made = self.run(target, (&root, family), &lowers, &script);
+        let cache = self.packages(target, family, options.foreign_platform());
+        let made = self.run(target, (&root, cache), &lowers, &script);
         let (scratch, content, listed) = made.await?;
         if wanted.is_some_and(|wanted| wanted != content.digest) {
             return Err(differs(target, Some(content.digest)));
@@ -167,7 +168,7 @@ impl Images {
     async fn run(
         &self,
         target: &Target<'_>,
-        (root, family): (&Rootfs, Family),
+        (root, cache): (&Rootfs, Option<PackageCache>),
         lowers: &[PathBuf],
         script: &str,
     ) -> Result<(Scratch, Content, Listed), ImageError> {
@@ -182,7 +183,6 @@ impl Images {
         let epoch = epoch(root).map_err(look)?;
         let script = format!("export SOURCE_DATE_EPOCH={epoch}\n{script}");
         let kept = scratch.path().join("packages");
-        let cache = self.packages(target, family);
         let lease = cache.and_then(|cache| usable(cache.lease()));
         let overlaid = match &lease {
             Some(lease) => usable(lease.overlaid_keeping(&kept)).unwrap_or_default(),
