@@ -92,7 +92,15 @@ pub enum FetchError {
     Setup(String),
 }
 
+/// What a server answers that takes our TLS for a strange request.
+const NO_TLS: &str = "it does not speak TLS";
+
 impl FetchError {
+    /// Whether it is plain http that the server speaks.
+    pub(crate) fn is_for_want_of_tls(&self) -> bool {
+        matches!(self, Self::Unreachable { cause, .. } if cause == NO_TLS)
+    }
+
     /// Tells what a failed request means.
     pub(crate) fn from_request(url: &str, error: &reqwest::Error) -> Self {
         let url = url.to_owned();
@@ -104,7 +112,10 @@ impl FetchError {
         if refused {
             return Self::Refused { url };
         }
-        let cause = chain(error);
+        let mut cause = chain(error);
+        if cause.contains("InvalidContentType") {
+            NO_TLS.clone_into(&mut cause);
+        }
         if error.is_redirect() {
             return Self::Redirect { url, reason: cause };
         }

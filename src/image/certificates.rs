@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use reqwest::{Certificate, Identity};
 
+use super::credentials::registry_key;
 use crate::http::{Tls, chain};
 
 /// Where certificates are looked for.
@@ -42,7 +43,12 @@ pub enum CertificatesError {
 impl Certificates {
     /// What there is for a host.
     pub(super) fn load(&self, host: &str) -> Result<Tls, CertificatesError> {
-        let mut of_host = self.hosts.iter().map(|hosts| hosts.join(host));
+        // docker.io's registry has a name of its own, which nobody uses.
+        let names = [host, registry_key(host)];
+        let mut of_host = self
+            .hosts
+            .iter()
+            .flat_map(|hosts| names.map(|name| hosts.join(name)));
         let directory = self.directory.clone();
         let found = directory.or_else(|| of_host.find(|directory| directory.is_dir()));
         let Some(directory) = found else {

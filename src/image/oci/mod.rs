@@ -107,6 +107,10 @@ impl OciError {
                 "its authority (*.crt) belongs into /etc/containers/certs.d/HOST:PORT; --tls-verify=false does without"
                     .to_owned(),
             ),
+            Self::Fetch(error) if error.is_for_want_of_tls() => Some(
+                "plain http is taken where registries.conf says insecure = true, or with --tls-verify=false"
+                    .to_owned(),
+            ),
             Self::Fetch(_) | Self::NoEndpoint(_) => Some(
                 "a mirror of the registry can be named in /etc/containers/registries.conf"
                     .to_owned(),

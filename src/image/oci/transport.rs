@@ -106,8 +106,13 @@ impl Transport {
         if let Some(client) = clients.get(host) {
             return Ok(client.clone());
         }
+        let is_own = same_name(host, &self.endpoint.host);
         let mut tls = self.access.certificates.load(host)?;
-        tls.insecure = self.endpoint.insecure && same_name(host, &self.endpoint.host);
+        tls.insecure = self.endpoint.insecure && is_own;
+        // A directory that was named is for the registry: where it sends us need not know who we are.
+        if self.access.certificates.directory.is_some() && !is_own {
+            tls.identity = None;
+        }
         let client = http::client_of_host(tls, self.access.patience)?;
         clients.insert(host.to_owned(), client.clone());
         Ok(client)

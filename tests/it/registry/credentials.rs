@@ -1,12 +1,17 @@
 //! Who is shown what, and what is never shown to anybody.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::{Value, json};
 
 use crate::support::archive::{Entry, Tar};
@@ -355,8 +360,10 @@ fn credentials_are_not_for_plain_http() {
     fs::write(client.conf(), "").expect("write registries.conf");
     let file = file.to_str().expect("UTF-8");
     let mut arguments = vec!["pull", "-vvv", "--authfile", file, &put.reference];
-    keeps_quiet(client.postroj(&arguments).run()).exits(3);
-    arguments[0] = "login";
+    keeps_quiet(client.postroj(&arguments).run())
+        .exits(3)
+        .stderr_has("it does not speak TLS")
+        .stderr_has("hint: plain http is taken where");
     let host = host(&client);
     let login = ["login", "-u", USER, "--password-stdin", &host];
     client.postroj(&login).stdin(PASSWORD).run().exits(3);
@@ -365,7 +372,6 @@ fn credentials_are_not_for_plain_http() {
         assert_eq!(request.header("authorization"), None, "{request:?}");
     }
     // Unless the user says so.
-    arguments[0] = "pull";
     arguments.push("--tls-verify=false");
     keeps_quiet(client.postroj(&arguments).run()).exits(0);
 }
@@ -474,4 +480,79 @@ fn a_password_in_a_url_is_neither_shown_nor_kept() {
     let gone = url.replace("root.tar", "gone.tar");
     let outcome = client.postroj(&["pull", "-vvv", &gone]).run().exits(3);
     assert!(!outcome.stderr.contains("pass-w0rd"), "{outcome}");
+}
+
+/// postroj on a terminal, and what it has shown there.
+struct Typing {
+    child: Child,
+    terminal: File,
+    shown: String,
+}
+
+impl Typing {
+    fn start(mut command: Command) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        unlockpt(&master).expect("a terminal");
+        let name = ptsname(&master, Vec::new()).expect("a terminal");
+        let slave = File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str().expect("a path"))
+            .expect("a terminal");
+        let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
+        Self {
+            child: child.expect("start postroj"),
+            terminal: File::from(master),
+            shown: String::new(),
+        }
+    }
+
+    /// Waits until something is shown; all that comes before the end of it has been.
+    fn wait_for(&mut self, text: &str) {
+        let mut bytes = [0; 1024];
+        while !self.shown.contains(text) {
+            let length = self.terminal.read(&mut bytes).expect("the terminal");
+            self.shown
+                .push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+    }
+
+    fn enter(&mut self, line: &str) {
+        writeln!(self.terminal, "{line}").expect("the terminal");
+    }
+
+    fn shows_what_is_typed(&self) -> bool {
+        let modes = tcgetattr(&self.terminal).expect("a terminal").local_modes;
+        modes.contains(LocalModes::ECHO)
+    }
+}
+
+#[test]
+fn a_password_is_asked_for_and_not_shown() {
+    let (client, put) = basic();
+    let host = host(&client);
+    let start = || Typing::start(client.postroj(&["login", &host]).command());
+    let mut typing = start();
+    typing.wait_for("user: ");
+    typing.enter(USER);
+    typing.wait_for("password: ");
+    assert!(!typing.shows_what_is_typed());
+    typing.enter(PASSWORD);
+    typing.wait_for("logged in");
+    assert!(typing.child.wait().expect("its end").success());
+    assert!(typing.shows_what_is_typed());
+    assert!(typing.shown.contains(USER) && !typing.shown.contains(PASSWORD));
+    client.pull(&put.reference).exits(0);
+
+    // Who is interrupted leaves the terminal as it was.
+    let mut typing = start();
+    typing.wait_for("user: ");
+    typing.enter(USER);
+    typing.wait_for("password: ");
+    let id = Pid::from_raw(typing.child.id().cast_signed()).expect("a process");
+    kill_process(id, Signal::TERM).expect("kill");
+    let status = typing.child.wait().expect("its end");
+    assert_eq!(status.code(), Some(143));
+    assert!(typing.shows_what_is_typed());
 }

@@ -311,6 +311,8 @@ fn serve(stream: Box<dyn Stream>, shared: &Shared) {
     let mut stream = BufReader::new(stream);
     let mut lines = stream.by_ref().lines().map_while(Result::ok);
     let Some(line) = lines.next() else {
+        // Most likely TLS, where none is spoken; real servers say so in this way too.
+        write!(stream.get_mut(), "HTTP/1.1 400 Bad Request\r\n\r\n").ok();
         return;
     };
     let Some((method, path)) = line

@@ -213,7 +213,7 @@ impl Postroj<'_> {
         self
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         match &self.place.kind {
             Kind::Direct => {
                 let mut words = self.wrapper.clone();
