@@ -162,10 +162,11 @@ impl Images {
         images: Vec<String>,
     ) -> Result<Vec<Problem>, ImageError> {
         let Some(_hold) = self.store().hold([&layer]).await? else {
-            // One that no image has may just have been collected.
+            // It, or the last image that had it, may just have been removed.
+            let contents = self.store().contents()?;
             let root = self.store().layer_root(&layer);
             let is_left = root.parent().is_some_and(Path::exists);
-            return Ok(if images.is_empty() && !is_left {
+            return Ok(if !is_left && !contents.layers().contains(&layer) {
                 Vec::new()
             } else {
                 vec![Problem::Missing { layer, images }]

@@ -5,6 +5,7 @@
 //! repositories and asks nothing.
 
 mod apt;
+mod cut;
 mod dnf;
 mod fetch;
 mod installation;
@@ -14,6 +15,7 @@ mod zypper;
 
 use std::fs::File;
 
+pub use cut::{CutDownload, sweep_cut_downloads};
 pub use fetch::{FetchError, Fetcher};
 pub use installation::{Caching, install};
 pub use package::{Package, PackageError};

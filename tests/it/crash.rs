@@ -444,6 +444,7 @@ fn pulls_removals_and_collections_at_once() {
             });
         }
         scope.spawn(|| repeat(&|| drop(shelf.run(&["gc"]).exits(0))));
+        scope.spawn(|| repeat(&|| drop(shelf.run(&["check"]).exits(0))));
         thread::sleep(Duration::from_secs(4));
         over.store(true, Ordering::Relaxed);
     });

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::http::Server;
+use crate::support::archive::gzip;
+use crate::support::http::{Answer, Server};
 use crate::support::oci::Put;
 use crate::support::place::{Postroj, binary};
 use crate::support::process::Outcome;
@@ -260,24 +262,34 @@ fn garbage_is_collected() {
     fs::create_dir_all(&left).expect("make a leftover");
     fs::write(left.join("x"), vec![7; 1_000_000]).expect("make a leftover");
 
+    let cut = shelf
+        .place
+        .scratch()
+        .join("cache/downloads/0123456789abcdef");
+    fs::create_dir_all(&cut).expect("make a download");
+    fs::write(cut.join("partial"), vec![7; 1_000_000]).expect("make a download");
+
     assert_snapshot!(shelf.shown(&["gc", "--dry-run"]), @"
+    would go: [scratch]/cache/downloads/[hex]/partial, a download that was cut: 1 MB
     would go: [scratch]/state/tmp/[hex], left by a killed run: 1 MB
     would go: layer derived-[hex] of [scratch]/gone.tar: 3 MB
-    4 MB would be free
+    5 MB would be free
     --- stderr
     --- exit code 0
     ");
     assert!(left.exists());
     assert_eq!(shelf.names("layers").len(), 2);
     assert_snapshot!(shelf.shown(&["gc"]), @"
+    removed: [scratch]/cache/downloads/[hex]/partial, a download that was cut: 1 MB
     removed: [scratch]/state/tmp/[hex], left by a killed run: 1 MB
     removed: layer derived-[hex] of [scratch]/gone.tar: 3 MB
-    4 MB freed
+    5 MB freed
     --- stderr
     --- exit code 0
     ");
     assert_eq!(shelf.names("tmp"), [""; 0]);
     assert_eq!(shelf.names("layers").len(), 1);
+    assert_eq!(names(&cut), [""; 0]);
     assert_snapshot!(shelf.shown(&["gc"]), @"
     0 kB freed
     --- stderr
@@ -324,6 +336,70 @@ fn an_unreadable_record_keeps_the_layers() {
     shelf.run(&["pull", &image]).exits(0);
     shelf.run(&["gc"]).exits(0).stdout_has("removed: layer");
     assert_eq!(shelf.names("layers").len(), 1);
+}
+
+/// What another postroj is about to use stays as well, although the image that had it goes.
+#[test]
+fn what_a_pull_needs_stays() {
+    let shelf = Shelf::new();
+    let lower = tiny::archive(&[("etc/x", b"1")]);
+    let upper = tiny::archive(&[("etc/y", &tiny::noise(1, 100_000))]);
+    let one = shelf.serve("one", &[&lower]).reference;
+    shelf.run(&["pull", &one]).exits(0);
+    let layers = shelf.names("layers");
+    let blob = oci::Layer::gzip(&upper);
+    let path = format!("/v2/two/blobs/{}", blob.digest());
+    let answer = Answer::body(gzip(&upper)).stall_at(50_000);
+    let two = oci::Image::new()
+        .layer(oci::Layer::gzip(&lower))
+        .layer(blob.served(answer))
+        .put(&shelf.server, "two", "tag")
+        .reference;
+    let pull = shelf.postroj(&["pull", &two]).start();
+    shelf.server.wait_for(&path);
+    shelf
+        .run(&["rmi", &one])
+        .exits(0)
+        .stdout_has("1 layer in use, for `postroj gc` to remove later");
+    shelf
+        .run(&["gc"])
+        .exits(0)
+        .stderr_has("stays: no image has it, but another postroj uses it");
+    assert_eq!(shelf.names("layers"), layers);
+    pull.signal(Signal::INT);
+    pull.wait().exits(130);
+    shelf.run(&["gc"]).exits(0).stdout_has("removed: layer");
+    assert_eq!(shelf.names("layers"), [""; 0]);
+}
+
+/// The container's supervisor is a unit of the host's systemd there, and knows of the store all the
+/// same.
+#[test]
+fn what_a_container_runs_on_stays_on_a_host_with_systemd() {
+    let name = "debian-bookworm";
+    let place = Place::systemd(&[name]);
+    let keep = [
+        "pkgprobe",
+        "--image",
+        name,
+        "--keep",
+        "--check-unit",
+        "dbus",
+    ];
+    place.postroj(keep).run().exits(0);
+    let used = "is in use by postroj-debian-bookworm";
+    place.postroj(["rmi", name]).run().exits(3).stderr_has(used);
+    place
+        .postroj(["gc"])
+        .run()
+        .exits(0)
+        .stdout_has("0 kB freed");
+    place.postroj(["stop", "--all"]).run().exits(0);
+    place
+        .postroj(["rmi", name])
+        .run()
+        .exits(0)
+        .stdout_has("removed");
 }
 
 #[test]

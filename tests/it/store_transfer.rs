@@ -34,7 +34,7 @@ fn layers() -> Vec<Vec<u8>> {
         .with(Entry::file(b"etc/\xff\n\x1b[31m", "odd"))
         .with(
             Entry::file("etc/capable", "x")
-                .pax("SCHILY.xattr.user.note", b"a=b\xff")
+                .pax("SCHILY.xattr.user.note", b"a\nb=\xff")
                 .pax(
                     "SCHILY.xattr.security.capability",
                     b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0",

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use postroj::image::store::{Garbage, Removal};
+use postroj::install::{CutDownload, sweep_cut_downloads};
 use postroj::machine::Runtime;
 use postroj::report::printable;
 
@@ -92,6 +93,7 @@ fn removed_line(name: &str, removal: &Removal) -> String {
 
 /// Remove what nobody needs: layers without an image, and what killed runs have left
 ///
+/// That is work in the store that was not finished, containers, and downloads that were cut.
 /// It may run beside anything else: what another postroj or a container uses, or is making, stays.
 /// To remove images themselves is for `postroj rmi`.
 #[derive(Debug, clap::Args)]
@@ -119,11 +121,15 @@ impl Gc {
         let machines = machines.map_err(|error| {
             CommandError::internal(format!("cannot read /run/postroj: {error}"))
         })?;
+        let cut = sweep_cut_downloads(&settings.cache_dir, self.dry_run).map_err(|error| {
+            let cache = settings.cache_dir.display();
+            CommandError::internal(format!("cannot sweep {cache}: {error}"))
+        })?;
         let garbage = tokio::select! {
             signal = signals.next() => return Ok(Exit::Signal(signal)),
             garbage = images.collect(self.dry_run) => garbage?,
         };
-        output.result(&self.text(&machines, &garbage));
+        output.result(&self.text(&machines, &cut, &garbage));
         for id in &garbage.in_use {
             let machines = images.machines_on(id)?;
             let users = if machines.is_empty() {
@@ -146,7 +152,7 @@ impl Gc {
         )
     }
 
-    fn text(&self, machines: &[String], garbage: &Garbage) -> String {
+    fn text(&self, machines: &[String], cut: &[CutDownload], garbage: &Garbage) -> String {
         let (done, freed) = if self.dry_run {
             ("would go", "would be free")
         } else {
@@ -157,6 +163,15 @@ impl Gc {
         // Writing to a string cannot fail.
         for machine in machines {
             let _ = writeln!(text, "{done}: what is left of the container {machine}");
+        }
+        for download in cut {
+            bytes += download.bytes;
+            let _ = writeln!(
+                text,
+                "{done}: {}, a download that was cut: {}",
+                printable(&download.path.display().to_string()),
+                human_size(download.bytes)
+            );
         }
         for leftover in &garbage.leftovers {
             bytes += leftover.bytes;
