@@ -75,6 +75,13 @@ impl Reference {
     /// Tells what `text` means; a local path is looked up to tell a tarball from a directory.
     pub fn load(text: &str) -> Result<Self, ReferenceError> {
         match parse(text)? {
+            // What a shell completes is a file's name without a ./ before it.
+            Typed::Meant(_) if without_suffix(text) != text && Path::new(text).is_file() => {
+                Err(ReferenceError::Malformed {
+                    text: text.to_owned(),
+                    reason: format!("the file of that name is ./{text}"),
+                })
+            }
             Typed::Meant(reference) => Ok(reference),
             Typed::Path(path) => {
                 let path = Path::new(path);

@@ -36,6 +36,23 @@ fn unknown_image_names_the_nearest() {
 }
 
 #[test]
+fn a_file_without_a_directory_before_its_name() {
+    let place = Place::direct();
+    fs::create_dir(place.scratch().join("sub")).expect("create a directory");
+    for name in ["root.tar", "sub/root.tar.gz"] {
+        fs::write(place.scratch().join(name), "").expect("write a file");
+        let mut command = Command::new(place::binary());
+        command
+            .current_dir(place.scratch())
+            .env("POSTROJ_STATE_DIR", place.scratch().join("store"))
+            .args(["pull", name]);
+        process::run(command)
+            .exits(2)
+            .stderr_has(&format!("the file of that name is ./{name}"));
+    }
+}
+
+#[test]
 fn bad_references_urls_and_durations() {
     for image in [
         "debian:",
