@@ -14,19 +14,28 @@ BUILD_PACKAGES := gcc libc6-dev
 RUN_PACKAGES := systemd-container mmdebstrap dbus ca-certificates
 TEST_PACKAGES := docker-registry openssl skopeo strace e2fsprogs xfsprogs attr time umoci \
 	dnf zypper pacman-package-manager makepkg rpm createrepo-c libarchive-tools gnupg
+FUZZ_PACKAGES := g++
 BENCH_PACKAGES := python3 python3-venv curl podman skopeo time umoci
 
 # The tests have to be root; cargo, which builds them, need not be.
 comma := ,
 as_root := $(if $(SUDO),--config 'target."cfg(all())".runner = ["sudo"$(comma) "-E"]')
 
-.PHONY: help build release install demo test lint deny bench packages clean
+# What cargo-fuzz passes, but for a sanitizer, which stable Rust does not have.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions
+FUZZ_SECONDS ?= 10
+HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: help build release install demo test fuzz lint deny bench packages clean
 
 help:
 	@echo 'make demo     install what is needed, build, and test one real package on Debian 12'
 	@echo 'make test     install what is needed, run the lints and every test'
 	@echo 'make build    build the binary for development (release: for use)'
 	@echo 'make install  put the release binary into $$PREFIX/bin ($(PREFIX))'
+	@echo 'make fuzz     feed the readers of foreign bytes with nonsense, for a few seconds each'
 	@echo 'make lint     formatting, clippy, docs, licences of the dependencies'
 	@echo 'make bench    a run and a pull beside what one would use instead'
 
@@ -69,8 +78,19 @@ demo: build
 	$(SUDO) target/debug/postroj pkgprobe --image debian-bookworm --package "$$url" \
 		--check-unit webfs --check-network http://localhost:8000
 
-test: packages lint
+test: packages lint fuzz
 	$(CARGO) test --locked $(as_root)
+
+# The inputs that a run finds are thrown away: what is worth keeping is put below fuzz/corpus by hand.
+fuzz:
+	$(call need,$(BUILD_PACKAGES) $(FUZZ_PACKAGES))
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --target $(HOST_TARGET)
+	@found=$$(mktemp -d); trap 'rm -rf "$$found"' EXIT; \
+	for target in layer manifest reference; do \
+		echo "fuzzing the $$target reader for $(FUZZ_SECONDS) s"; \
+		$(SUDO) fuzz/target/$(HOST_TARGET)/debug/$$target -verbosity=0 -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) \
+			-timeout=10 -rss_limit_mb=1024 -artifact_prefix=fuzz/ "$$found" fuzz/corpus/$$target || exit 1; \
+	done
 
 lint: deny
 	$(CARGO) fmt --check

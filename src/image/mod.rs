@@ -24,6 +24,9 @@ mod digest;
 mod directory;
 mod error;
 mod export;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod images;
 mod import;

@@ -66,7 +66,7 @@ pub enum ReferenceError {
 
 /// What was typed, before anything is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Typed<'a> {
+pub(super) enum Typed<'a> {
     Path(&'a str),
     Meant(Reference),
 }
@@ -137,7 +137,7 @@ impl fmt::Display for Reference {
     }
 }
 
-fn parse(text: &str) -> Result<Typed<'_>, ReferenceError> {
+pub(super) fn parse(text: &str) -> Result<Typed<'_>, ReferenceError> {
     if text.is_empty() {
         return Err(ReferenceError::Empty);
     }

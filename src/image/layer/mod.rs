@@ -26,6 +26,8 @@ mod entry;
 mod inflate;
 mod job;
 mod metadata;
+#[cfg(test)]
+mod model;
 mod notes;
 mod pax;
 mod pipeline;
@@ -128,7 +130,7 @@ pub enum LayerError {
         source: io::Error,
     },
     /// An entry must not or cannot be unpacked.
-    #[error("entry \"{}\" is refused: {reason}", path.escape_ascii())]
+    #[error("entry \"{}\" is refused: {}", path.escape_ascii(), plain(reason))]
     Refused {
         /// The path as it stands in the archive.
         path: Vec<u8>,
@@ -173,6 +175,19 @@ impl LayerError {
             source: source.into(),
         }
     }
+}
+
+/// The text without control characters, which a parser may have quoted.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            plain.extend(character.escape_debug());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
 }
 
 /// The parser quotes what it could not read: cut that short, and leave no control character in it.

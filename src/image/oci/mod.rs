@@ -24,6 +24,18 @@ use transport::Transport;
 
 pub use manifest::ImageConfig;
 
+/// Reads any bytes as each of the documents.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_documents(bytes: &[u8]) {
+    let native = Platform::native();
+    if let Ok(Document::Index(choices)) = manifest::parse(bytes, None) {
+        let _ = manifest::choose(choices, &native);
+    }
+    for layers in 0..3 {
+        let _ = manifest::parse_config(bytes, layers, &native);
+    }
+}
+
 /// Why an image cannot be had from its registry.
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
