@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
+use rustix::fs::{Advice, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
 
 use super::LayerError;
@@ -20,6 +20,8 @@ use super::write::Source;
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS);
+/// From this size on a file is worth being written to the disk before the layer is whole.
+const EARLY: i64 = 64 << 10;
 const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// The root of a layer in the making, and what has to be remembered of it.
@@ -243,6 +245,11 @@ impl Tree {
         let digest = source.write_to(&mut file)?;
         apply(&file, metadata)?;
         let stat = rustix::fs::fstat(&file)?;
+        if stat.st_size >= EARLY {
+            // Dirty pages are on their way to the disk then while the next file is inflated. They
+            // are not dropped: that needs them to be clean.
+            rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+        }
         if stat.st_size > 0 {
             self.notes.file(stat.st_ino, digest)?;
         }
