@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// How the bytes of an archive are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +19,11 @@ pub enum Compression {
 
 /// xz needs 65 MiB at its highest preset.
 const XZ_MEMORY: u64 = 70 << 20;
-/// 2^25: 32 MiB, more than what writes images takes. Several layers are inflated at once.
+/// 2^25: 32 MiB, more than what writes images takes.
 const ZSTD_WINDOW_LOG: u32 = 25;
+/// 2^23: 8 MiB, what every reader has to take. Several layers are inflated at once, but only one
+/// with a larger window.
+const ZSTD_USUAL_LOG: u32 = 23;
 const BUFFER: usize = 128 << 10;
 
 impl Compression {
@@ -50,7 +54,7 @@ pub(in crate::image) fn inflate<R: Read>(
     compressed: R,
     declared: Option<Compression>,
 ) -> io::Result<Inflate<R>> {
-    let (found, input) = sniff(compressed)?;
+    let (found, large, input) = sniff(compressed)?;
     let compression = declared.unwrap_or(found);
     if compression != found {
         return Err(io::Error::new(
@@ -64,9 +68,15 @@ pub(in crate::image) fn inflate<R: Read>(
             flate2::bufread::GzDecoder::new(input),
         ))),
         Compression::Zstd => {
+            let turn = large.then(Turn::take);
+            let log = if large {
+                ZSTD_WINDOW_LOG
+            } else {
+                ZSTD_USUAL_LOG
+            };
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Inflate::Zstd(Box::new(decoder))
+            decoder.window_log_max(log)?;
+            Inflate::Zstd(Box::new(decoder), turn)
         }
         Compression::Xz => {
             let stream = liblzma::stream::Stream::new_stream_decoder(
@@ -81,7 +91,7 @@ pub(in crate::image) fn inflate<R: Read>(
 }
 
 /// Tells the compression by the first six bytes, however few of them come at a time.
-fn sniff<R: Read>(mut compressed: R) -> io::Result<(Compression, Input<R>)> {
+fn sniff<R: Read>(mut compressed: R) -> io::Result<(Compression, bool, Input<R>)> {
     let mut start = Vec::new();
     compressed.by_ref().take(6).read_to_end(&mut start)?;
     if start.is_empty() {
@@ -91,8 +101,43 @@ fn sniff<R: Read>(mut compressed: R) -> io::Result<(Compression, Input<R>)> {
         ));
     }
     let found = Compression::sniff(&start);
+    let large = found == Compression::Zstd && wants_large_window(&start);
     let whole = io::Cursor::new(start).chain(compressed);
-    Ok((found, BufReader::with_capacity(BUFFER, whole)))
+    Ok((found, large, BufReader::with_capacity(BUFFER, whole)))
+}
+
+/// Whether a zstd frame has a window of more than the usual 8 MiB, or does not tell it in its first
+/// six bytes ([RFC 8878](https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1), 3.1.1.1).
+fn wants_large_window(start: &[u8]) -> bool {
+    let [_, _, _, _, descriptor, window] = start else {
+        return false;
+    };
+    let single_segment = descriptor & 0x20 != 0;
+    let (exponent, mantissa) = (u32::from(window >> 3), u64::from(window & 7));
+    let base = 1_u64 << (10 + exponent);
+    single_segment || base + base / 8 * mantissa > 1 << ZSTD_USUAL_LOG
+}
+
+/// The right to use a large window, which one thread at a time has.
+pub(in crate::image) struct Turn(());
+
+static TAKEN: Mutex<bool> = Mutex::new(false);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Turn {
+    fn take() -> Self {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = GIVEN_BACK.wait_while(taken, |taken| *taken);
+        *free.unwrap_or_else(PoisonError::into_inner) = true;
+        Self(())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        GIVEN_BACK.notify_one();
+    }
 }
 
 /// The compressed bytes, the first of which have been looked at.
@@ -102,7 +147,10 @@ type Input<R> = BufReader<io::Chain<io::Cursor<Vec<u8>>, R>>;
 pub(in crate::image) enum Inflate<R: Read> {
     Plain(Input<R>),
     Gzip(Members<Input<R>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, Input<R>>>),
+    Zstd(
+        Box<zstd::stream::read::Decoder<'static, Input<R>>>,
+        #[expect(dead_code, reason = "it is given back with the decoder")] Option<Turn>,
+    ),
     Xz(Box<liblzma::bufread::XzDecoder<Input<R>>>),
 }
 
@@ -112,7 +160,7 @@ impl<R: Read> Inflate<R> {
         let input = match self {
             Self::Plain(reader) => reader,
             Self::Gzip(members) => members.into_inner(),
-            Self::Zstd(decoder) => decoder.finish(),
+            Self::Zstd(decoder, _) => decoder.finish(),
             Self::Xz(decoder) => decoder.into_inner(),
         };
         input.into_inner().into_inner().1
@@ -124,7 +172,7 @@ impl<R: Read> Read for Inflate<R> {
         match self {
             Self::Plain(reader) => reader.read(buffer),
             Self::Gzip(members) => members.read(buffer),
-            Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder, _) => decoder.read(buffer),
             Self::Xz(decoder) => decoder.read(buffer),
         }
     }

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many chunks may wait for the thread; a socket's chunk is at most a few dozen KiB.
-const CHUNKS: usize = 32;
+/// How many chunks may wait for the thread; a fast socket's have some hundred KiB.
+const CHUNKS: usize = 8;
 
 enum Chunk {
     Data(Bytes),

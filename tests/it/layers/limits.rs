@@ -115,7 +115,9 @@ fn a_pull_takes_less_than_100_mb_of_memory() {
             1 => Layer::gzip(&archive),
             _ => {
                 let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("into memory");
-                encoder.window_log(25).expect("a window of 32 MiB");
+                // What zstd takes at its usual levels, and 32 MiB once.
+                let window = if at == 2 { 25 } else { 23 };
+                encoder.window_log(window).expect("a window");
                 encoder.write_all(&archive).expect("into memory");
                 Layer::packed(&archive, encoder.finish().expect("into memory"), ZSTD)
             }
