@@ -87,9 +87,10 @@ fuzz:
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --target $(HOST_TARGET)
 	@found=$$(mktemp -d); trap 'rm -rf "$$found"' EXIT; \
 	for target in layer manifest reference; do \
-		echo "fuzzing the $$target reader for $(FUZZ_SECONDS) s"; \
+		echo "fuzzing the $$target reader for $(FUZZ_SECONDS) s"; mkdir "$$found/$$target"; \
 		$(SUDO) fuzz/target/$(HOST_TARGET)/debug/$$target -verbosity=0 -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) \
-			-timeout=10 -rss_limit_mb=1024 -artifact_prefix=fuzz/ "$$found" fuzz/corpus/$$target || exit 1; \
+			-timeout=10 -rss_limit_mb=1024 -artifact_prefix=fuzz/ \
+			"$$found/$$target" fuzz/corpus/$$target || exit 1; \
 	done
 
 lint: deny
