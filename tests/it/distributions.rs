@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::http::{Answer, Server};
 use crate::support::registry::Registry;
-use crate::support::{Place, cache, process, tree};
+use crate::support::{Deb, Place, cache, process, tree};
 
 /// Boots the image, asks for a unit of its own, then for a package from its repositories.
 fn boots_and_installs(place: &Place, image: &str) {
@@ -177,6 +177,38 @@ fn archives_and_directories_are_images() {
             .run()
             .exits(0);
     }
+}
+
+/// systemd.nspawn(5): a file beside a container's root says what the container gets of the host.
+#[test]
+fn settings_of_nspawn_beside_and_in_an_image_have_no_effect() {
+    let place = Place::direct();
+    let image = place.scratch().join("settings");
+    fs::create_dir(&image).expect("create a directory");
+    let from = format!("{}/.", tree::bootable().display());
+    process::tool("cp", &["-al", "--", &from, image.to_str().expect("UTF-8")]);
+    let settings = "[Exec]\nEnvironment=HOSTS=1\n[Files]\nBind=/etc:/of-the-host\n";
+    for path in [
+        "settings.nspawn",
+        "settings/root.nspawn",
+        "settings/settings.nspawn",
+        "settings/etc/systemd/nspawn/postroj-settings.nspawn",
+    ] {
+        let path = place.scratch().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("create a directory");
+        fs::write(path, settings).expect("write the settings");
+    }
+    let package = Deb::new("looks")
+        .postinst("test ! -e /of-the-host; if grep -q HOSTS=1 /proc/1/environ; then exit 1; fi")
+        .build(place.scratch(), "looks.deb");
+    place
+        .pkgprobe(
+            image.to_str().expect("UTF-8"),
+            ["--package", package.to_str().expect("UTF-8")],
+        )
+        .env("POSTROJ_STATE_DIR", place.scratch().join("store"))
+        .run()
+        .exits(0);
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn package_url_that_is_gone() {
         .run()
         .exits(3);
     assert!(
-        outcome.stderr.contains("not found") && outcome.stderr.contains("/gone.deb"),
+        outcome.stderr.contains("404") && outcome.stderr.contains("/gone.deb"),
         "{outcome}"
     );
 }
