@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its result")]
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,109 +25,129 @@ mod support;
 const WARM_ROUNDS: usize = 5;
 const COLD_ROUNDS: usize = 3;
 
-/// Where the candidates write: on the disk, and empty before each run.
-struct Disk(tempfile::TempDir);
+/// Where the candidates write, on the disk: each run has a directory of its own, and all go at the
+/// end. To remove one before the next run would slow that down: ext4 passes over the inodes of files
+/// that were removed a moment ago, one by one.
+struct Disk {
+    directory: tempfile::TempDir,
+    runs: Cell<u32>,
+}
 
 impl Disk {
     fn new() -> Self {
         let directory = tempfile::Builder::new()
             .prefix("scratch-")
             .tempdir_in(cache::root());
-        Self(directory.expect("a directory on the disk"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn clear(&self) {
-        for entry in fs::read_dir(self.0.path()).expect("read the directory") {
-            let path = entry.expect("an entry").path();
-            fs::remove_dir_all(&path).expect("clear the disk");
+        Self {
+            directory: directory.expect("a directory on the disk"),
+            runs: Cell::new(0),
         }
+    }
+
+    /// An empty directory.
+    fn fresh(&self) -> PathBuf {
+        self.runs.set(self.runs.get() + 1);
+        let path = self.directory.path().join(self.runs.get().to_string());
+        fs::create_dir(&path).expect("create a directory");
+        path
     }
 }
 
+/// What makes a command line that writes below a directory.
+type Line<'a> = Box<dyn Fn(&Path) -> String + 'a>;
+
 fn main() {
     let images = Images::serve();
+    let disk = Disk::new();
     for (title, rounds, cold) in [
         ("warm page cache", WARM_ROUNDS, false),
         ("page cache dropped", COLD_ROUNDS, true),
     ] {
         println!("\n=== {title}: medians of {rounds} rounds, in turns");
-        one_layer(&images, rounds, cold);
-        eight_layers(&images, rounds, cold);
-        up_to_date(&images, rounds, cold);
+        one_layer(&images, &disk, rounds, cold);
+        eight_layers(&images, &disk, rounds, cold);
+        up_to_date(&images, &disk, rounds, cold);
     }
-    floor(&images);
+    floor(&images, &disk);
 }
 
-fn postroj(images: &Images, disk: &Disk, reference: &str) -> String {
+fn postroj(images: &Images, at: &Path, reference: &str) -> String {
     format!(
         "{} --quiet --state-dir {} --registries-conf {} pull {}/{reference}",
         place::binary().display(),
-        disk.path("store").display(),
+        at.join("store").display(),
         images.registries_conf().display(),
         images.address()
     )
 }
 
-fn podman(images: &Images, disk: &Disk, reference: &str) -> String {
+fn podman(images: &Images, at: &Path, reference: &str) -> String {
     format!(
         "podman --root {} --runroot {} --storage-driver overlay pull --quiet --tls-verify=false {}/{reference}",
-        disk.path("storage").display(),
-        disk.path("run").display(),
+        at.join("storage").display(),
+        at.join("run").display(),
         images.address()
     )
 }
 
-fn skopeo_and_umoci(images: &Images, disk: &Disk, reference: &str) -> String {
+fn skopeo_and_umoci(images: &Images, at: &Path, reference: &str) -> String {
     format!(
         "skopeo copy --quiet --insecure-policy --src-tls-verify=false docker://{}/{reference} oci:{layout}:it \
          && umoci unpack --image {layout}:it {}",
         images.address(),
-        disk.path("bundle").display(),
-        layout = disk.path("layout").display(),
+        at.join("bundle").display(),
+        layout = at.join("layout").display(),
     )
 }
 
 /// A run with nothing on the disk.
-fn fresh(disk: &Disk, cold: bool, line: &str) -> Figures {
-    disk.clear();
+fn fresh(disk: &Disk, cold: bool, line: &Line<'_>) -> Figures {
+    let line = line(&disk.fresh());
     measure::settle(cold);
-    Run::shell(line).measure()
+    Run::shell(&line).measure()
 }
 
-fn one_layer(images: &Images, rounds: usize, cold: bool) {
-    let disk = Disk::new();
-    let root = disk.path("root");
-    let curl = format!(
-        "mkdir {root} && curl -sSf {} | tar -xz --numeric-owner --xattrs -p -C {root}",
-        images.blob_of_one(),
-        root = root.display()
-    );
-    let unpack = format!(
-        "umoci unpack --image {}:one {}",
-        images.layout().display(),
-        disk.path("bundle").display()
-    );
-    let candidates = [
-        ("postroj pull", postroj(images, &disk, "bench/one:1")),
+fn one_layer(images: &Images, disk: &Disk, rounds: usize, cold: bool) {
+    let candidates: [(&str, Line<'_>); 5] = [
+        (
+            "postroj pull",
+            Box::new(|at| postroj(images, at, "bench/one:1")),
+        ),
         (
             "skopeo copy, umoci unpack",
-            skopeo_and_umoci(images, &disk, "bench/one:1"),
+            Box::new(|at| skopeo_and_umoci(images, at, "bench/one:1")),
         ),
-        ("podman pull", podman(images, &disk, "bench/one:1")),
-        ("curl | tar -xz", curl),
-        ("umoci unpack alone", unpack),
+        (
+            "podman pull",
+            Box::new(|at| podman(images, at, "bench/one:1")),
+        ),
+        (
+            "curl | tar -xz",
+            Box::new(|at| {
+                format!(
+                    "curl -sSf {} | tar -xz --numeric-owner --xattrs -p -C {}",
+                    images.blob_of_one(),
+                    at.display()
+                )
+            }),
+        ),
+        (
+            "umoci unpack alone",
+            Box::new(|at| {
+                format!(
+                    "umoci unpack --image {}:one {}",
+                    images.layout().display(),
+                    at.join("bundle").display()
+                )
+            }),
+        ),
     ];
     let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); candidates.len() + 1];
     for _ in 0..rounds {
         for (at, (_, line)) in candidates.iter().enumerate() {
-            figures[at].push(fresh(&disk, cold, line));
+            figures[at].push(fresh(disk, cold, line));
         }
-        disk.clear();
-        figures[candidates.len()].push(compose(images, &disk, cold));
+        figures[candidates.len()].push(compose(images, &disk.fresh(), cold));
     }
     let mut rows: Vec<(&str, Figures)> = candidates
         .iter()
@@ -154,13 +175,13 @@ fn one_layer(images: &Images, rounds: usize, cold: bool) {
 }
 
 /// How long the root of an image that is in the store takes to be put together, as a run tells it.
-fn compose(images: &Images, disk: &Disk, cold: bool) -> Figures {
-    Run::shell(&postroj(images, disk, "bench/one:1")).measure();
+fn compose(images: &Images, at: &Path, cold: bool) -> Figures {
+    Run::shell(&postroj(images, at, "bench/one:1")).measure();
     measure::settle(cold);
     let line = format!(
         "{} --quiet --state-dir {} --registries-conf {} pkgprobe --json --image {}/bench/one:1",
         place::binary().display(),
-        disk.path("store").display(),
+        at.join("store").display(),
         images.registries_conf().display(),
         images.address()
     );
@@ -173,26 +194,22 @@ fn compose(images: &Images, disk: &Disk, cold: bool) -> Figures {
     }
 }
 
-fn eight_layers(images: &Images, rounds: usize, cold: bool) {
-    let disk = Disk::new();
-    let names = ["postroj pull", "podman pull"];
-    let lines = [
-        postroj(images, &disk, "bench/eight:1"),
-        podman(images, &disk, "bench/eight:1"),
-    ];
-    let sharing = postroj(images, &disk, "bench/eight:2");
+fn eight_layers(images: &Images, disk: &Disk, rounds: usize, cold: bool) {
+    let podman: Line<'_> = Box::new(|at| podman(images, at, "bench/eight:1"));
     let mut figures: [Vec<Figures>; 3] = Default::default();
     for _ in 0..rounds {
-        figures[1].push(fresh(&disk, cold, &lines[1]));
-        figures[0].push(fresh(&disk, cold, &lines[0]));
+        figures[1].push(fresh(disk, cold, &podman));
+        let at = disk.fresh();
+        measure::settle(cold);
+        figures[0].push(Run::shell(&postroj(images, &at, "bench/eight:1")).measure());
         // Its first seven layers are there now.
         measure::settle(cold);
-        figures[2].push(Run::shell(&sharing).measure());
+        figures[2].push(Run::shell(&postroj(images, &at, "bench/eight:2")).measure());
     }
     let [first, podman, second] = figures.map(|figures| median_of(&figures));
     table(
         "eight gzip layers of the same size together",
-        &[(names[0], first), (names[1], podman)],
+        &[("postroj pull", first), ("podman pull", podman)],
     );
     table(
         "a second image that shares seven of eight layers",
@@ -200,9 +217,8 @@ fn eight_layers(images: &Images, rounds: usize, cold: bool) {
     );
 }
 
-fn up_to_date(images: &Images, rounds: usize, cold: bool) {
-    let disk = Disk::new();
-    let pull = postroj(images, &disk, "bench/one:1");
+fn up_to_date(images: &Images, disk: &Disk, rounds: usize, cold: bool) {
+    let pull = postroj(images, &disk.fresh(), "bench/one:1");
     let inspect = format!(
         "skopeo inspect --tls-verify=false docker://{}/bench/one:1",
         images.address()
@@ -223,8 +239,7 @@ fn up_to_date(images: &Images, rounds: usize, cold: bool) {
 }
 
 /// What this machine takes for each part of the work alone, one core and the disk.
-fn floor(images: &Images) {
-    let disk = Disk::new();
+fn floor(images: &Images, disk: &Disk) {
     println!("\n=== the parts of the work alone (one layer; seconds)");
     let blob = fs::read(images.one_blob()).expect("read the layer");
     let timed = |name: &str, work: &mut dyn FnMut()| {
@@ -242,13 +257,10 @@ fn floor(images: &Images) {
     timed("sha256 of the archive", &mut || {
         std::hint::black_box(support::registry::hex(&archive));
     });
-    let plain = disk.path("archive");
-    fs::create_dir(&plain).expect("create a directory");
-    let tar = plain.join("layer.tar");
+    let tar = disk.fresh().join("layer.tar");
     fs::write(&tar, &archive).expect("write the archive");
     measure::settle(false);
-    let root = disk.path("root");
-    fs::create_dir(&root).expect("create a directory");
+    let root = disk.fresh();
     timed("tar -x of the archive", &mut || {
         extract(&tar, &root);
     });

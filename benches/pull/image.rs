@@ -16,6 +16,9 @@ use super::support::{cache, tree};
 
 const LAYERS: usize = 8;
 
+/// What an entry counts besides its content, in bytes.
+const PER_ENTRY: u64 = 16 << 10;
+
 /// A registry that serves them.
 pub(super) struct Images {
     registry: Registry,
@@ -26,8 +29,8 @@ pub(super) struct Images {
 
 impl Images {
     pub(super) fn serve() -> Self {
-        let layout = cache::artefact("bench-layout-1", |at| write(at, &tree::bootable()));
-        let data = cache::artefact("bench-registry-1", |data| {
+        let layout = cache::artefact("bench-layout-2", |at| write(at, &tree::bootable()));
+        let data = cache::artefact("bench-registry-2", |data| {
             let registry = Registry::serve(data);
             for (tag, to) in [
                 ("one", "one:1"),
@@ -233,11 +236,12 @@ fn paths(tree: &Path) -> Vec<String> {
     paths
 }
 
-/// Eight parts of about the same size, each with the directories that lead to what is in it.
+/// Eight parts of about the same work, each with the directories that lead to what is in it.
 fn split(tree: &Path, paths: &[String]) -> Vec<Vec<String>> {
+    // To make a file takes as long as to write some of its content.
     let size = |path: &String| {
         let found = fs::symlink_metadata(tree.join(path)).expect("a file of the tree");
-        if found.is_file() { found.len() } else { 0 }
+        PER_ENTRY + if found.is_file() { found.len() } else { 0 }
     };
     let total: u64 = paths.iter().map(size).sum();
     let mut parts: Vec<BTreeSet<String>> = vec![BTreeSet::new(); LAYERS];
