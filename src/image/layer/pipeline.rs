@@ -1,4 +1,5 @@
-//! The two threads of an unpacking: one inflates and digests, the other writes files.
+//! The two threads of an unpacking: one digests what comes and inflates it, the other digests what
+//! that is and writes files. So shared out, each has about the same to do.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -8,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::inflate::inflate;
 use super::{Archive, Compression, LayerError, Limits};
-use crate::image::digest::{Hasher, Hashing};
+use crate::image::digest::{Digest, Hasher, Hashing};
 
 /// Large enough that handing one over costs nothing beside filling it.
 const CHUNK: usize = 256 << 10;
@@ -45,6 +46,7 @@ pub(super) fn uncompressed<T>(
             empty,
             current: Vec::new(),
             at: 0,
+            diff_id: Hasher::new(),
         };
         let done = work(&mut chunks).and_then(|done| {
             chunks
@@ -52,14 +54,22 @@ pub(super) fn uncompressed<T>(
                 .map_err(|source| LayerError::Archive { source })?;
             Ok(done)
         });
-        drop(chunks);
-        let archive = thread.join().unwrap_or_else(|_| {
+        // The other thread ends when nobody takes its chunks any more.
+        let diff_id = chunks.end();
+        let blob = thread.join().unwrap_or_else(|_| {
             Err(LayerError::Archive {
                 source: io::Error::other("a worker thread panicked"),
             })
         });
-        match (done, archive) {
-            (Ok(done), Ok(archive)) => Ok((done, archive)),
+        match (done, blob) {
+            (Ok(done), Ok((blob, blob_bytes))) => Ok((
+                done,
+                Archive {
+                    blob,
+                    blob_bytes,
+                    diff_id,
+                },
+            )),
             // What is only told that the other side has failed is not the cause.
             (_, Err(error)) if !matches!(error, LayerError::Interrupted) => Err(error),
             (Err(error), _) | (_, Err(error)) => Err(error),
@@ -79,7 +89,7 @@ impl Producer<'_> {
         self,
         reader: impl Read,
         compression: Option<Compression>,
-    ) -> Result<Archive, LayerError> {
+    ) -> Result<(Digest, u64), LayerError> {
         let outcome = self.produce(reader, compression);
         if let Err(error) = &outcome {
             // Nobody listens any more where the other side has failed first.
@@ -91,11 +101,12 @@ impl Producer<'_> {
         outcome
     }
 
+    /// Gives the digest and the length of what has come.
     fn produce(
         &self,
         reader: impl Read,
         compression: Option<Compression>,
-    ) -> Result<Archive, LayerError> {
+    ) -> Result<(Digest, u64), LayerError> {
         let broken = |source| LayerError::Archive { source };
         let taken = Rc::new(Cell::new(0));
         let compressed = Hashing::new(Watched {
@@ -104,7 +115,6 @@ impl Producer<'_> {
             taken: Rc::clone(&taken),
         });
         let mut inflated = inflate(compressed, compression).map_err(broken)?;
-        let mut diff_id = Hasher::new();
         let mut given = 0_u64;
         loop {
             let mut chunk = match self.spare.try_recv() {
@@ -117,7 +127,6 @@ impl Producer<'_> {
                 break;
             }
             chunk.truncate(length);
-            diff_id.update(&chunk);
             given += length as u64;
             self.check(given, taken.get())?;
             if self.full.send(Ok(chunk)).is_err() {
@@ -125,12 +134,8 @@ impl Producer<'_> {
                 return Err(LayerError::Interrupted);
             }
         }
-        let (_, (blob, blob_bytes)) = inflated.into_inner().into_parts();
-        Ok(Archive {
-            blob,
-            blob_bytes,
-            diff_id: diff_id.finish(),
-        })
+        let (_, blob) = inflated.into_inner().into_parts();
+        Ok(blob)
     }
 
     fn check(&self, given: u64, taken: u64) -> Result<(), LayerError> {
@@ -183,9 +188,16 @@ pub(super) struct Chunks {
     empty: Sender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
+    /// Of all that has been handed over.
+    diff_id: Hasher,
 }
 
 impl Chunks {
+    /// Takes no more; gives the digest of what was taken.
+    fn end(self) -> Digest {
+        self.diff_id.finish()
+    }
+
     /// Reads on to the end.
     fn drain(&mut self) -> io::Result<()> {
         loop {
@@ -214,6 +226,7 @@ impl BufRead for Chunks {
             self.at = 0;
             match self.full.recv() {
                 Ok(Ok(chunk)) => {
+                    self.diff_id.update(&chunk);
                     // It is of no more use to a thread that has ended.
                     let _ = self.empty.send(std::mem::replace(&mut self.current, chunk));
                 }
