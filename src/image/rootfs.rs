@@ -215,6 +215,19 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// The names in an open directory, but for those of itself and its parent.
+pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// The target of the symbolic link `name` in `parent`.
 pub(super) fn read_link_at(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(parent, name, Vec::new())?.into_bytes())

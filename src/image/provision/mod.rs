@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use super::catalogue::{Family, Provision};
 use super::digest::Digest;
 use super::layer::remove_at;
-use super::rootfs::Rootfs;
+use super::rootfs::{Rootfs, names};
 use super::store::LayerId;
 
 /// To be counted up when what is done beside the recipe changes in a way that old layers must not
@@ -158,18 +158,6 @@ fn scrub(layer: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn names(directory: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
 }
 
 /// The time of the image: when its distribution's release was packaged, in seconds since 1970.

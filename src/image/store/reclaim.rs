@@ -8,6 +8,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::image::rootfs::names;
+
 /// Whether trees are removed or only looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mission {
@@ -70,7 +72,7 @@ impl Walk<'_> {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-        for name in names(directory.as_fd())? {
+        for name in names(&directory)? {
             match self.entry(directory.as_fd(), &name) {
                 // Somebody else is at it too.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -85,18 +87,6 @@ impl Walk<'_> {
             },
         }
     }
-}
-
-fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]
