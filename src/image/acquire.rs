@@ -13,9 +13,7 @@ use super::digest::Digest;
 use super::directory::{self, DirectoryError};
 use super::error::SourceError;
 use super::http::FetchError;
-use super::layer::{
-    self, Feed, Job, LayerError, Limits, Memory, Options, Root, Unpacked, blocking,
-};
+use super::layer::{self, Feed, Job, LayerError, Limits, Memory, Options, Unpacked, blocking};
 use super::oci::local::LocalImage;
 use super::oci::{ImageConfig, OciError, RemoteImage};
 use super::platform::Platform;
@@ -261,17 +259,7 @@ impl Fetcher<'_> {
             made: vec![MadeLayer {
                 id,
                 scratch,
-                record: LayerRecord {
-                    diff_id: None,
-                    blob: None,
-                    made_from: path.display().to_string(),
-                    entries: listed.entries,
-                    bytes: listed.bytes,
-                    inputs: None,
-                    content: None,
-                    listing: Some(listed.digest),
-                    root: Root::default(),
-                },
+                record: LayerRecord::made_here(path.display().to_string(), &listed),
             }],
             locks: Vec::new(),
             holds: Holds::default(),

@@ -71,17 +71,7 @@ impl Fetcher<'_> {
         Ok(MadeLayer {
             id,
             scratch,
-            record: LayerRecord {
-                diff_id: None,
-                blob: None,
-                made_from: "the root of a lower layer".to_owned(),
-                entries: listed.entries,
-                bytes: listed.bytes,
-                inputs: None,
-                content: None,
-                listing: Some(listed.digest),
-                root: Root::default(),
-            },
+            record: LayerRecord::made_here("the root of a lower layer".to_owned(), &listed),
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::image::catalogue::{Family, Provision};
 use crate::image::digest::Digest;
 use crate::image::error::{ImageError, Missing};
 use crate::image::images::{Images, Target};
-use crate::image::layer::{Listed, Root, blocking, record};
+use crate::image::layer::{Listed, blocking, record};
 use crate::image::policy::PullOptions;
 use crate::image::rootfs::Rootfs;
 use crate::image::store::{
@@ -144,15 +144,11 @@ impl Images {
         }
         let id = LayerId::derived(Digest::of(format!("{inputs}\n{}", content.digest)));
         let record = LayerRecord {
-            diff_id: None,
-            blob: None,
-            made_from: format!("the {family} recipe for {}", target.name),
             entries: content.entries,
             bytes: content.bytes,
             inputs: Some(inputs),
             content: Some(content.digest),
-            listing: Some(listed.digest),
-            root: Root::default(),
+            ..LayerRecord::made_here(format!("the {family} recipe for {}", target.name), &listed)
         };
         let layer = MadeLayer {
             id: id.clone(),

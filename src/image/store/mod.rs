@@ -48,7 +48,7 @@ pub(super) use scratch::Scratch;
 pub use usage::{Usage, usage};
 
 use super::digest::Digest;
-use super::layer::{Root, blocking};
+use super::layer::{Listed, Root, blocking};
 use reclaim::Mission;
 
 const VERSION: &str = "1";
@@ -79,6 +79,23 @@ pub struct LayerRecord {
     /// What it says of the root.
     #[serde(default)]
     pub root: Root,
+}
+
+impl LayerRecord {
+    /// That of a layer which was made here and has been listed.
+    pub(super) fn made_here(made_from: String, listed: &Listed) -> Self {
+        Self {
+            diff_id: None,
+            blob: None,
+            made_from,
+            entries: listed.entries,
+            bytes: listed.bytes,
+            inputs: None,
+            content: None,
+            listing: Some(listed.digest),
+            root: Root::default(),
+        }
+    }
 }
 
 /// A layer that is whole and still below `tmp`.
