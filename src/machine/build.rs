@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::isolation::Isolation;
 use super::overlay::Overlaid;
 use super::spec::{Payload, Writable};
 use super::{Launch, MachineError, Running};
@@ -67,7 +68,7 @@ pub async fn build(build: Build<'_>) -> Result<String, BuildError> {
             work: build.work.to_owned(),
         },
         overlaid: build.overlaid.to_vec(),
-        isolated: false,
+        isolation: Isolation::default(),
         payload: Payload::Script(build.script.to_owned()),
     })
     .await?;

@@ -16,6 +16,7 @@ mod error;
 mod generators;
 mod guest;
 mod host;
+mod isolation;
 mod nspawn;
 mod overlay;
 mod profile;
@@ -39,6 +40,7 @@ pub use cgroup::{Hierarchies, Layout};
 pub use error::MachineError;
 pub use guest::{Command, ExitStatus, Guest, GuestError, Output, Unit, UnitState};
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
+pub use isolation::{Isolation, Network};
 pub use nspawn::{MINIMUM_SYSTEMD, Nspawn};
 pub use overlay::Overlaid;
 pub use profile::Profile;
@@ -59,8 +61,8 @@ pub struct Boot {
     pub lowers: Vec<PathBuf>,
     /// The directories of the host that it sees.
     pub overlaid: Vec<Overlaid>,
-    /// Whether it has no network but its own loopback.
-    pub isolated: bool,
+    /// How it is kept apart from the host.
+    pub isolation: Isolation,
     /// What of the image's system is started.
     pub profile: Profile,
     /// Units that are started as the image has it although the profile leaves them out.
@@ -87,7 +89,7 @@ impl Machine {
             lowers: boot.lowers,
             writable: Writable::Memory(nspawn::default_memory()),
             overlaid: boot.overlaid,
-            isolated: boot.isolated,
+            isolation: boot.isolation,
             payload: Payload::Boot {
                 masks: boot.profile.masks(&boot.wanted),
             },

@@ -14,6 +14,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::MachineError;
 use super::host::{self, Host, Launched};
+use super::isolation::Isolation;
 use super::nspawn::Nspawn;
 use super::overlay::Overlaid;
 use super::runtime::{self, Runtime};
@@ -31,8 +32,8 @@ pub(super) struct Launch {
     pub(super) writable: Writable,
     /// The directories of the host that it sees.
     pub(super) overlaid: Vec<Overlaid>,
-    /// Whether it has no network but its own loopback.
-    pub(super) isolated: bool,
+    /// How it is kept apart from the host.
+    pub(super) isolation: Isolation,
     /// What runs in it.
     pub(super) payload: Payload,
 }
@@ -82,7 +83,7 @@ impl Running {
             lowers: launch.lowers,
             writable: launch.writable,
             overlaid: launch.overlaid,
-            isolated: launch.isolated,
+            isolation: launch.isolation,
             payload: launch.payload,
             cgroups: host.cgroup_owner(),
             nspawn: nspawn.path,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::isolation::Isolation;
 use super::overlay::Overlaid;
 
 /// The line that makes the container stay up when postroj ends.
@@ -33,8 +34,8 @@ pub(super) struct Spec {
     pub(super) writable: Writable,
     /// The directories of the host that it sees.
     pub(super) overlaid: Vec<Overlaid>,
-    /// Whether it has no network but its own loopback.
-    pub(super) isolated: bool,
+    /// How it is kept apart from the host.
+    pub(super) isolation: Isolation,
     /// What runs in it.
     pub(super) payload: Payload,
     /// Who looks after its cgroups.

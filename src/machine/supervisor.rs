@@ -21,6 +21,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::cgroup::{Cgroups, Hierarchies, Layout};
+use super::isolation::Network;
 use super::root::{self, Assembled};
 use super::runtime::{self, Record};
 use super::spec::{CONSOLE_LIMIT, CgroupOwner, DETACH, END_PATIENCE, Payload, STOP, Spec, Told};
@@ -379,7 +380,7 @@ fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
         "--register={}",
         if registered { "yes" } else { "no" }
     ));
-    if spec.isolated {
+    if spec.isolation.network == Network::None {
         arguments.push("--private-network".to_owned());
     }
     match &spec.payload {

@@ -12,7 +12,7 @@ use crate::image::{ImageError, Images, PullOptions, ReadyImage};
 use crate::install::{
     Caching, FetchError, Fetcher, InstallError, Package, PackageError, Ready, install,
 };
-use crate::machine::{Boot, Guest, GuestError, Machine, MachineError, Profile};
+use crate::machine::{Boot, Guest, GuestError, Isolation, Machine, MachineError, Network, Profile};
 use crate::packages::Lease;
 use crate::probe::{
     Baseline, Begun, NetworkTarget, Outcome, Patience, Prober, StartedBy, UnitName, UnitProbe,
@@ -289,7 +289,13 @@ impl Run<'_> {
             image: self.plan.image.machine_name(),
             lowers: image.lowers.clone(),
             overlaid: caching.lease.iter().flat_map(Lease::overlaid).collect(),
-            isolated: self.plan.pull.offline,
+            isolation: Isolation {
+                network: if self.plan.pull.offline {
+                    Network::None
+                } else {
+                    Network::Host
+                },
+            },
             profile: self.plan.profile,
             wanted: self.plan.units.iter().map(ToString::to_string).collect(),
             timeout: self.plan.boot_timeout,
