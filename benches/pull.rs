@@ -187,7 +187,9 @@ fn compose(images: &Images, at: &Path, cold: bool) -> Figures {
     );
     let outcome = process::run(measure::sh(&line)).exits(0);
     let report: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("a report");
-    let seconds = report["timings"]["compose"].as_f64().expect("seconds");
+    let seconds = report["images"][0]["timings"]["compose"]
+        .as_f64()
+        .expect("seconds");
     Figures {
         wall: Duration::from_secs_f64(seconds),
         ..Figures::default()

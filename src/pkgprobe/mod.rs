@@ -1,12 +1,14 @@
 //! The main job: boot an image, install packages there, check, report.
 
+mod checking;
 mod evidence;
+mod phase;
 
 use std::fs::File;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 
 use crate::image::{ImageError, Images, PullOptions, ReadyImage};
 use crate::install::{
@@ -14,12 +16,13 @@ use crate::install::{
 };
 use crate::machine::{Boot, Guest, GuestError, Isolation, Machine, MachineError, Network, Profile};
 use crate::packages::Lease;
-use crate::probe::{
-    Baseline, Begun, NetworkTarget, Outcome, Patience, Prober, StartedBy, UnitName, UnitProbe,
-    baseline,
-};
+use crate::probe::{Check, Patience};
 use crate::progress::{SharedProgress, Step};
-use crate::report::{CheckReport, InstallReport, Report, Verdict};
+use crate::report::{CheckReport, ImageReport, PhaseReport, Verdict};
+
+pub use phase::Phase;
+
+use checking::{Baselines, check};
 
 /// What is to be tested, and how.
 #[derive(Debug, Clone)]
@@ -30,10 +33,8 @@ pub struct Plan {
     pub pull: PullOptions,
     /// The packages to install.
     pub packages: Vec<Package>,
-    /// The units that have to be up.
-    pub units: Vec<UnitName>,
-    /// The addresses that have to answer.
-    pub addresses: Vec<NetworkTarget>,
+    /// What has to hold.
+    pub checks: Vec<Check>,
     /// How long checks may take.
     pub patience: Patience,
     /// How long the boot may take.
@@ -94,12 +95,12 @@ pub async fn run(
     plan: &Plan,
     context: &Context<'_>,
     cancelled: impl Future<Output = ()>,
-) -> Result<Report, Cancelled> {
+) -> Result<ImageReport, Cancelled> {
     let started = Instant::now();
     let mut run = Run {
         plan,
         context,
-        report: Report::begin(plan),
+        report: ImageReport::begin(plan),
         machine: None,
     };
     let overall = async {
@@ -155,13 +156,15 @@ pub async fn run(
 }
 
 /// Writes into the report why there is no verdict, or that the package did not install.
-fn describe(report: &mut Report, problem: &Problem) {
+fn describe(report: &mut ImageReport, problem: &Problem) {
     if let Problem::Install(error) = problem {
-        report.install = Some(InstallReport {
+        report.phases.push(PhaseReport {
+            phase: Phase::Install,
             passed: false,
             manager: None,
             error: Some(error.to_string()),
             output: error.output().unwrap_or_default().to_owned(),
+            seconds: report.timings.install,
         });
         report.evidence.extend(evidence::of_install(error));
         if error.is_packages_fault() {
@@ -201,7 +204,7 @@ type Fetched = Result<(Vec<Ready>, Duration), Problem>;
 struct Run<'a> {
     plan: &'a Plan,
     context: &'a Context<'a>,
-    report: Report,
+    report: ImageReport,
     machine: Option<Machine>,
 }
 
@@ -297,7 +300,13 @@ impl Run<'_> {
                 },
             },
             profile: self.plan.profile,
-            wanted: self.plan.units.iter().map(ToString::to_string).collect(),
+            wanted: self
+                .plan
+                .checks
+                .iter()
+                .filter_map(Check::unit)
+                .map(ToString::to_string)
+                .collect(),
             timeout: self.plan.boot_timeout,
         })
         .await?;
@@ -336,19 +345,18 @@ async fn test(
     context: &Context<'_>,
     guest: &Guest,
     (packages, limit, caching): (Vec<Ready>, Duration, &mut Caching),
-    report: &mut Report,
+    report: &mut ImageReport,
 ) -> Result<(), Problem> {
     report.systemd = Some(guest.systemd_version().await?);
     let is_trimmed = plan.profile == Profile::Trimmed;
     if is_trimmed && (!packages.is_empty() || plan.keep) {
         complete(guest, plan.profile).await?;
     }
-    let look = || try_join_all(plan.units.iter().map(|unit| baseline(guest, unit)));
-    let mut baselines = look().await?;
-    if is_trimmed && !baselines.iter().all(Baseline::is_loaded) {
+    let mut baselines = Baselines::look(guest, &plan.checks).await?;
+    if is_trimmed && !baselines.are_loaded() {
         // It may be another name of one that the boot has left out.
         complete(guest, plan.profile).await?;
-        baselines = look().await?;
+        baselines = Baselines::look(guest, &plan.checks).await?;
     }
     if !packages.is_empty() {
         let began = Instant::now();
@@ -361,18 +369,20 @@ async fn test(
         let installed = install(guest, &packages, limit, caching).await;
         report.timings.install += began.elapsed();
         let installed = installed?;
-        report.install = Some(InstallReport {
+        report.phases.push(PhaseReport {
+            phase: Phase::Install,
             passed: true,
             manager: Some(installed.manager.to_owned()),
             error: None,
             output: installed.output,
+            seconds: report.timings.install,
         });
         step.finish();
     }
     let began = Instant::now();
-    let result = check(plan, context, guest, baselines, report).await;
-    report.timings.checks = began.elapsed();
-    result?;
+    let checked = check(plan, context, guest, &baselines, Phase::Install).await;
+    report.timings.checks += began.elapsed();
+    report.checks.extend(checked?);
     let failed: Vec<&CheckReport> = report
         .checks
         .iter()
@@ -393,112 +403,16 @@ async fn complete(guest: &Guest, profile: Profile) -> Result<(), GuestError> {
     Ok(())
 }
 
-/// Starts what is to be up, then does all checks at once: a unit that has to settle does not hold up
-/// the others, and an address is tried when what serves it has had its time to come up.
-async fn check(
-    plan: &Plan,
-    context: &Context<'_>,
-    guest: &Guest,
-    baselines: Vec<Baseline>,
-    report: &mut Report,
-) -> Result<(), Problem> {
-    let begun = plan
-        .units
-        .iter()
-        .zip(baselines)
-        .map(|(unit, baseline)| begin_unit(plan, context, guest, unit, baseline));
-    let units = try_join_all(begun).await?.into_iter().map(settle_unit);
-    let prober = Prober::new(guest.leader(), plan.patience.network);
-    let addresses = plan
-        .addresses
-        .iter()
-        .map(|target| check_address(context, &prober, target));
-    let (units, addresses) = tokio::join!(join_all(units), join_all(addresses));
-    for checked in units.into_iter().chain(addresses) {
-        report.checks.push(checked?);
-    }
-    Ok(())
-}
-
-async fn begin_unit<'a>(
-    plan: &Plan,
-    context: &Context<'_>,
-    guest: &'a Guest,
-    unit: &UnitName,
-    baseline: Baseline,
-) -> Result<(Checking, UnitProbe<'a>, Begun), Problem> {
-    let checking = Checking::begin(context, "unit", unit.to_string());
-    let mut probe = UnitProbe::new(guest, unit, baseline, plan.patience).await?;
-    let begun = probe.start().await?;
-    Ok((checking, probe, begun))
-}
-
-async fn settle_unit(
-    (checking, mut probe, begun): (Checking, UnitProbe<'_>, Begun),
-) -> Result<CheckReport, Problem> {
-    Ok(match begun {
-        Begun::Refused(outcome) => checking.end(outcome, None),
-        Begun::Started(by) => {
-            let outcome = probe.settle(by).await?;
-            checking.end(outcome, Some(by))
-        }
-    })
-}
-
-async fn check_address(
-    context: &Context<'_>,
-    prober: &Prober,
-    target: &NetworkTarget,
-) -> Result<CheckReport, Problem> {
-    let checking = Checking::begin(context, "network", target.to_string());
-    let outcome = prober.check(target).await?;
-    Ok(checking.end(outcome, None))
-}
-
-/// A check under way.
-struct Checking {
-    kind: &'static str,
-    target: String,
-    began: Instant,
-    step: Step,
-}
-
-impl Checking {
-    fn begin(context: &Context<'_>, kind: &'static str, target: String) -> Self {
-        let step = Step::start(&context.progress, format!("check {kind} {target}"), None);
-        Self {
-            kind,
-            target,
-            began: Instant::now(),
-            step,
-        }
-    }
-
-    fn end(self, outcome: Outcome, started_by: Option<StartedBy>) -> CheckReport {
-        if outcome.passed {
-            self.step.finish();
-        }
-        CheckReport {
-            kind: self.kind,
-            target: self.target,
-            outcome,
-            started_by,
-            seconds: self.began.elapsed(),
-        }
-    }
-}
-
-impl Report {
+impl ImageReport {
     fn begin(plan: &Plan) -> Self {
         Self {
-            format: 1,
             image: plan.image.to_string(),
             verdict: Verdict::Error,
             machine: None,
             systemd: None,
             kept: false,
             packages: plan.packages.iter().map(ToString::to_string).collect(),
-            install: None,
+            phases: Vec::new(),
             checks: Vec::new(),
             error: None,
             is_usage: false,

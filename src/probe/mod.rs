@@ -3,6 +3,7 @@
 //! A check gives an [`Outcome`]: it holds, or it doesn't. That it could not be told, because the
 //! container went away, is an error and no outcome.
 
+mod check;
 mod listeners;
 mod network;
 mod unit;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use check::Check;
 pub use listeners::{Listener, listeners};
 pub use network::{NetworkError, NetworkTarget, Prober, Protocol};
 pub use unit::{Baseline, Begun, StartedBy, UnitName, UnitNameError, UnitProbe, baseline};

@@ -24,7 +24,7 @@ const SUFFIXES: [&str; 11] = [
 ];
 
 /// The full name of a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct UnitName(String);
 

@@ -5,6 +5,7 @@ mod text;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 
+use crate::pkgprobe::Phase;
 use crate::probe::{Outcome, StartedBy};
 
 pub use text::{Palette, printable, render};
@@ -21,11 +22,46 @@ pub enum Verdict {
     Error,
 }
 
-/// What a run has found, on one image.
+/// The version of the form in which a run's report is written as JSON.
+pub const FORMAT: u32 = 2;
+
+/// What a run has found, on all of its images.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct RunReport {
     /// The version of this format.
     pub format: u32,
+    /// The verdict on all of it: failed, if it is on one image; else none, if there is none on one.
+    pub verdict: Verdict,
+    /// What was found on each image, in the order in which they were asked for.
+    pub images: Vec<ImageReport>,
+    /// How long all of it took, in seconds.
+    #[serde(serialize_with = "seconds")]
+    pub seconds: Duration,
+}
+
+impl RunReport {
+    /// Puts together what was found on each image.
+    pub fn new(images: Vec<ImageReport>, seconds: Duration) -> Self {
+        let has = |verdict| images.iter().any(|image| image.verdict == verdict);
+        let verdict = if has(Verdict::Failed) {
+            Verdict::Failed
+        } else if has(Verdict::Error) {
+            Verdict::Error
+        } else {
+            Verdict::Passed
+        };
+        Self {
+            format: FORMAT,
+            verdict,
+            images,
+            seconds,
+        }
+    }
+}
+
+/// What a run has found, on one image.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageReport {
     /// The image, by the name that was asked for.
     pub image: String,
     /// The verdict.
@@ -38,8 +74,8 @@ pub struct Report {
     pub kept: bool,
     /// The packages, as they were asked for.
     pub packages: Vec<String>,
-    /// Their installation, once it was tried.
-    pub install: Option<InstallReport>,
+    /// What was done with them, as far as it was tried.
+    pub phases: Vec<PhaseReport>,
     /// The checks that came to a result, in the order in which they were asked for.
     pub checks: Vec<CheckReport>,
     /// Why there is no verdict.
@@ -81,9 +117,11 @@ pub struct Timings {
     pub total: Duration,
 }
 
-/// An installation.
+/// A phase of the packages' life.
 #[derive(Debug, Clone, Serialize)]
-pub struct InstallReport {
+pub struct PhaseReport {
+    /// Which it is.
+    pub phase: Phase,
     /// Whether it went well.
     pub passed: bool,
     /// The package manager.
@@ -92,11 +130,16 @@ pub struct InstallReport {
     pub error: Option<String>,
     /// What the package manager wrote.
     pub output: String,
+    /// How long it took, in seconds.
+    #[serde(serialize_with = "seconds")]
+    pub seconds: Duration,
 }
 
 /// A check and what it found.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckReport {
+    /// After which phase it was made.
+    pub phase: Phase,
     /// `unit` or `network`.
     pub kind: &'static str,
     /// The unit or the address.

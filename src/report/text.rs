@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, Verdict};
+use super::{ImageReport, Verdict};
 
 /// How the words of a verdict are marked; empty strings where nothing is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,7 +28,7 @@ impl Palette {
 }
 
 /// Writes a report as text: the verdict, what was done, and the evidence if it is bad.
-pub fn render(report: &Report, palette: Palette) -> String {
+pub fn render(report: &ImageReport, palette: Palette) -> String {
     let mut text = String::new();
     let Palette {
         good,
@@ -49,14 +49,14 @@ pub fn render(report: &Report, palette: Palette) -> String {
             printable(target)
         );
     };
-    if let Some(install) = &report.install {
-        let how = match (&install.manager, &install.error) {
+    for phase in &report.phases {
+        let how = match (&phase.manager, &phase.error) {
             (_, Some(error)) => error.clone(),
             (Some(manager), None) => format!("installed with {manager}"),
             (None, None) => "installed".to_owned(),
         };
         line(
-            install.passed,
+            phase.passed,
             "package",
             &report.packages.join(" "),
             &printable(&how),

@@ -6,8 +6,8 @@ use postroj::image::PullOptions;
 use postroj::install::{Fetcher, Package};
 use postroj::machine::Profile;
 use postroj::pkgprobe::{Cancelled, Context, Plan, run};
-use postroj::probe::{NetworkTarget, Patience, UnitName};
-use postroj::report::{Report, Verdict, render};
+use postroj::probe::{Check, NetworkTarget, Patience, UnitName};
+use postroj::report::{ImageReport, RunReport, Verdict, render};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::getting::{Getting, Pull};
@@ -136,8 +136,7 @@ impl Pkgprobe {
                 ..PullOptions::default()
             },
             packages,
-            units: collect(&self.units, UnitName::parse)?,
-            addresses: collect(&self.addresses, NetworkTarget::parse)?,
+            checks: self.checks()?,
             patience: Patience {
                 unit: self.unit_timeout,
                 settle: self.settle,
@@ -154,9 +153,20 @@ impl Pkgprobe {
         })
     }
 
-    fn tell(&self, report: &Report, output: &Output) -> Result<Exit, CommandError> {
+    fn checks(&self) -> Result<Vec<Check>, CommandError> {
+        let units = collect(&self.units, UnitName::parse)?;
+        let addresses = collect(&self.addresses, NetworkTarget::parse)?;
+        Ok(units
+            .into_iter()
+            .map(Check::Unit)
+            .chain(addresses.into_iter().map(Check::Network))
+            .collect())
+    }
+
+    fn tell(&self, report: &ImageReport, output: &Output) -> Result<Exit, CommandError> {
         if self.json {
-            output.json(report)?;
+            let total = report.timings.total;
+            output.json(&RunReport::new(vec![report.clone()], total))?;
         } else {
             output.result(&render(report, output.palette()));
         }
