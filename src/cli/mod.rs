@@ -7,6 +7,7 @@ mod doctor;
 mod duration;
 mod error;
 mod output;
+mod signals;
 mod terminal;
 
 use std::ffi::OsString;

@@ -9,11 +9,11 @@ use postroj::image::{LockFile, PullOptions, PullPolicy, Pulled, ReadyImage, Refe
 use serde::Serialize;
 
 use super::getting::Getting;
-use super::pkgprobe::Signals;
 use crate::cli::config::Settings;
 use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
+use crate::cli::signals::Signals;
 
 /// List the images that are known by name
 #[derive(Debug, clap::Args)]

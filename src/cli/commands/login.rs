@@ -6,11 +6,11 @@ use postroj::image::credentials::{self, CredentialsError};
 use postroj::image::{FetchError, OciError, log_in};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-use super::pkgprobe::Signals;
 use crate::cli::access::RegistryOptions;
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
+use crate::cli::signals::Signals;
 
 /// No password is longer.
 const PASSWORD_MAX: u64 = 64 << 10;

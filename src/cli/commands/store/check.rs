@@ -6,10 +6,10 @@ use postroj::image::{Checked, Repaired};
 use postroj::report::printable;
 
 use super::list::counted;
-use crate::cli::commands::pkgprobe::Signals;
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
+use crate::cli::signals::Signals;
 
 /// Compare what the store holds with what was verified when it was taken
 ///

@@ -9,10 +9,10 @@ use postroj::report::printable;
 
 use super::list::counted;
 use crate::cli::commands::images::human_size;
-use crate::cli::commands::pkgprobe::Signals;
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
+use crate::cli::signals::Signals;
 
 /// Remove images from the store
 ///

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use postroj::image::{ImportName, PullOptions};
 
-use crate::cli::commands::pkgprobe::Signals;
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
+use crate::cli::signals::Signals;
 
 /// Write an image of the store to a file or a directory
 ///

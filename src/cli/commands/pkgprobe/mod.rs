@@ -1,20 +1,20 @@
 //! `pkgprobe`: the main job.
 
+mod plan;
+mod tell;
+
 use std::time::Duration;
 
-use postroj::image::PullOptions;
-use postroj::install::{Fetcher, Package};
-use postroj::machine::Profile;
-use postroj::pkgprobe::{Cancelled, Context, Plan, run};
-use postroj::probe::{Check, NetworkTarget, Patience, UnitName};
-use postroj::report::{ImageReport, RunReport, Verdict, render};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use postroj::install::Fetcher;
+use postroj::pkgprobe::{Cancelled, Context, run};
+use postroj::report::RunReport;
 
 use super::getting::{Getting, Pull};
 use crate::cli::config::Settings;
 use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
+use crate::cli::signals::Signals;
 
 /// Boot an image, install packages there, and check that their services run and answer
 ///
@@ -115,118 +115,10 @@ impl Pkgprobe {
         let cancelled = async { received = signals.next().await };
         match run(&plan, &context, cancelled).await {
             Err(Cancelled) => Ok(Exit::Signal(received)),
-            Ok(report) => self.tell(&report, output),
-        }
-    }
-
-    /// What was typed → what was meant.
-    fn plan(&self, settings: &Settings) -> Result<Plan, CommandError> {
-        let image = postroj::image::Reference::load(&self.image).map_err(CommandError::usage)?;
-        let packages: Vec<Package> = collect(&self.packages, Package::parse)?;
-        for package in &packages {
-            package.check().map_err(CommandError::usage)?;
-        }
-        Ok(Plan {
-            image,
-            pull: PullOptions {
-                policy: self.pull.into(),
-                locked: self.getting.lock_file()?,
-                offline: self.getting.is_offline(settings),
-                platform: self.getting.platform.clone(),
-                ..PullOptions::default()
-            },
-            packages,
-            checks: self.checks()?,
-            patience: Patience {
-                unit: self.unit_timeout,
-                settle: self.settle,
-                network: self.network_timeout,
-            },
-            boot_timeout: self.boot_timeout,
-            install_timeout: self.install_timeout,
-            timeout: self.timeout,
-            profile: match self.boot {
-                BootProfile::Trimmed => Profile::Trimmed,
-                BootProfile::Full => Profile::Full,
-            },
-            keep: self.keep,
-        })
-    }
-
-    fn checks(&self) -> Result<Vec<Check>, CommandError> {
-        let units = collect(&self.units, UnitName::parse)?;
-        let addresses = collect(&self.addresses, NetworkTarget::parse)?;
-        Ok(units
-            .into_iter()
-            .map(Check::Unit)
-            .chain(addresses.into_iter().map(Check::Network))
-            .collect())
-    }
-
-    fn tell(&self, report: &ImageReport, output: &Output) -> Result<Exit, CommandError> {
-        if self.json {
-            let total = report.timings.total;
-            output.json(&RunReport::new(vec![report.clone()], total))?;
-        } else {
-            output.result(&render(report, output.palette()));
-        }
-        if let (true, Some(machine)) = (report.kept, &report.machine) {
-            output.note(&format!(
-                "{machine} stays up; get in: postroj shell {machine}; end it: postroj stop {machine}"
-            ));
-        }
-        match (report.verdict, &report.error) {
-            (Verdict::Passed, _) => Ok(Exit::Success),
-            (Verdict::Failed, _) => Ok(Exit::Failed),
-            (Verdict::Error, Some(error)) => {
-                let made = if report.is_usage {
-                    CommandError::usage(error)
-                } else {
-                    CommandError::internal(error)
-                };
-                Err(made.with_hint(report.hint.clone()))
+            Ok(report) => {
+                let total = report.timings.total;
+                tell::tell(&RunReport::new(vec![report], total), self.json, output)
             }
-            (Verdict::Error, None) => Ok(Exit::NoVerdict),
-        }
-    }
-}
-
-fn collect<T, E: ToString>(
-    given: &[String],
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<Vec<T>, CommandError> {
-    given
-        .iter()
-        .map(|text| parse(text).map_err(CommandError::usage))
-        .collect()
-}
-
-/// The signals that end a run.
-pub(crate) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    pub(crate) fn listen() -> Result<Self, CommandError> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| CommandError::internal(format!("cannot take signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one; gives its number.
-    pub(crate) async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.hangup.recv() => SignalKind::hangup().as_raw_value(),
         }
     }
 }
