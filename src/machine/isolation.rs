@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Isolation {
     /// Its network.
     pub network: Network,
+    /// Its users and groups.
+    pub users: Users,
 }
 
 /// The network of a container.
@@ -17,4 +19,16 @@ pub enum Network {
     Host,
     /// Nothing but a loopback device of its own.
     None,
+}
+
+/// The users and groups of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Users {
+    /// Of its own where the host can do it and it costs no package anything, else the host's.
+    #[default]
+    WherePossible,
+    /// Of its own, or there is no container.
+    Private,
+    /// The host's: root in it is root.
+    Host,
 }

@@ -40,7 +40,7 @@ pub use cgroup::{Hierarchies, Layout};
 pub use error::MachineError;
 pub use guest::{Command, ExitStatus, Guest, GuestError, Output, Unit, UnitState};
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
-pub use isolation::{Isolation, Network};
+pub use isolation::{Isolation, Network, Users};
 pub use nspawn::{MINIMUM_SYSTEMD, Nspawn};
 pub use overlay::Overlaid;
 pub use profile::Profile;
@@ -146,6 +146,11 @@ impl Machine {
     /// How long its root took to be put together.
     pub fn compose(&self) -> Duration {
         self.compose
+    }
+
+    /// What the user should know of how it was put together.
+    pub fn notes(&self) -> &[String] {
+        self.running.notes()
     }
 
     /// Its systemd.

@@ -50,6 +50,7 @@ pub(super) struct Running {
     /// The same socket once more, for the time when nothing can be awaited.
     socket: StdUnixStream,
     kept: bool,
+    notes: Vec<String>,
 }
 
 /// How a container ended.
@@ -131,6 +132,7 @@ impl Running {
             writer,
             socket,
             kept: false,
+            notes: Vec::new(),
         };
         let line = serde_json::to_string(&spec)
             .map_err(io::Error::from)
@@ -144,7 +146,9 @@ impl Running {
                 Ok(None)
             }
             Told::Failed(message) => Err(running.failed(message)),
-            Told::Claimed | Told::Ready { .. } | Told::Ended { .. } => Ok(Some(running)),
+            Told::Claimed | Told::Note(_) | Told::Ready { .. } | Told::Ended { .. } => {
+                Ok(Some(running))
+            }
         }
     }
 
@@ -153,12 +157,18 @@ impl Running {
         &self.name
     }
 
+    /// What the user should know of how the container was put together.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// Waits until the container is up; gives its init in the host's numbering, and how long its
     /// root took to be put together.
     pub(super) async fn ready(&mut self) -> Result<(i32, Duration), MachineError> {
         loop {
             match self.next().await? {
                 Told::Claimed | Told::Taken => {}
+                Told::Note(note) => self.notes.push(note),
                 Told::Ready { leader, compose } => return Ok((leader, compose)),
                 Told::Ended { code, console } => return Err(self.early(code, console)),
                 Told::Failed(message) => return Err(self.failed(message)),
@@ -170,7 +180,7 @@ impl Running {
     pub(super) async fn ended(&mut self) -> Result<Ended, MachineError> {
         loop {
             match self.next().await? {
-                Told::Claimed | Told::Taken | Told::Ready { .. } => {}
+                Told::Claimed | Told::Taken | Told::Note(_) | Told::Ready { .. } => {}
                 Told::Ended { code, console } => return Ok(Ended { code, console }),
                 Told::Failed(message) => return Err(self.failed(message)),
             }

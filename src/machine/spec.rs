@@ -90,6 +90,8 @@ pub(super) enum Told {
     Claimed,
     /// The machine's name is somebody else's.
     Taken,
+    /// Something that the user should know and that fails nothing.
+    Note(String),
     /// systemd in the container has started what it was to start.
     Ready {
         /// The container's init, in the host's numbering.

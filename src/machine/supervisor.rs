@@ -95,6 +95,8 @@ struct Supervisor<'a> {
     hierarchies: Hierarchies,
     cgroups: Option<Cgroups>,
     joined: Vec<OwnedFd>,
+    /// What the user should know.
+    notes: Vec<String>,
 }
 
 /// What made the container end.
@@ -134,10 +136,14 @@ impl<'a> Supervisor<'a> {
             hierarchies,
             cgroups,
             joined,
+            notes: Vec::new(),
         })
     }
 
     async fn serve(mut self, reader: OwnedReadHalf, mut teller: Teller) -> io::Result<()> {
+        for note in std::mem::take(&mut self.notes) {
+            teller.tell(&Told::Note(note)).await;
+        }
         let mut console = Console::default();
         let outcome = self.run(reader, &mut teller, &mut console).await;
         if let Some(cgroups) = &self.cgroups {

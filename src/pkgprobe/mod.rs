@@ -14,10 +14,10 @@ use crate::image::{ImageError, Images, PullOptions, ReadyImage};
 use crate::install::{
     Caching, FetchError, Fetcher, InstallError, Package, PackageError, Ready, install,
 };
-use crate::machine::{Boot, Guest, GuestError, Isolation, Machine, MachineError, Network, Profile};
+use crate::machine::{Boot, Guest, GuestError, Isolation, Machine, MachineError, Profile};
 use crate::packages::Lease;
 use crate::probe::{Check, Patience};
-use crate::progress::{SharedProgress, Step};
+use crate::progress::{Event, SharedProgress, Step};
 use crate::report::{CheckReport, ImageReport, PhaseReport, Verdict};
 
 pub use phase::Phase;
@@ -43,6 +43,8 @@ pub struct Plan {
     pub install_timeout: Duration,
     /// How long all of it may take.
     pub timeout: Option<Duration>,
+    /// What keeps the container apart from the host.
+    pub isolation: Isolation,
     /// What of the image's system is started.
     pub profile: Profile,
     /// Whether the container stays up.
@@ -292,13 +294,7 @@ impl Run<'_> {
             image: self.plan.image.machine_name(),
             lowers: image.lowers.clone(),
             overlaid: caching.lease.iter().flat_map(Lease::overlaid).collect(),
-            isolation: Isolation {
-                network: if self.plan.pull.offline {
-                    Network::None
-                } else {
-                    Network::Host
-                },
-            },
+            isolation: self.plan.isolation.clone(),
             profile: self.plan.profile,
             wanted: self
                 .plan
@@ -311,6 +307,9 @@ impl Run<'_> {
         })
         .await?;
         step.finish();
+        for note in machine.notes() {
+            self.context.progress.report(&Event::Note(note.clone()));
+        }
         Ok((machine, began.elapsed()))
     }
 

@@ -10,6 +10,7 @@ use postroj::pkgprobe::{Cancelled, Context, run};
 use postroj::report::RunReport;
 
 use super::getting::{Getting, Pull};
+use super::isolation::Apart;
 use crate::cli::config::Settings;
 use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit, require_root};
@@ -68,6 +69,8 @@ pub(crate) struct Pkgprobe {
     /// How long all of it may take [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    apart: Apart,
     /// How much of the image's system is started
     #[arg(long, value_name = "PROFILE", default_value = "trimmed")]
     boot: BootProfile,

@@ -37,6 +37,7 @@ impl Pkgprobe {
             boot_timeout: self.boot_timeout,
             install_timeout: self.install_timeout,
             timeout: self.timeout,
+            isolation: self.apart.isolation(self.getting.is_offline(settings)),
             profile: match self.boot {
                 BootProfile::Trimmed => Profile::Trimmed,
                 BootProfile::Full => Profile::Full,
