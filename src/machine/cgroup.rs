@@ -22,6 +22,9 @@ const PARENT: &str = "postroj";
 /// The version 1 controllers that limits need.
 const LIMITING: [&str; 3] = ["memory", "cpu", "pids"];
 
+/// How long what is left of a container that reboots may take to be gone.
+const VACATE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often the processes of a cgroup are looked for again, on Linux before 5.14.
 const KILL_ROUNDS: usize = 10;
 
@@ -229,6 +232,13 @@ impl Cgroups {
         }
     }
 
+    /// Ends what is left in them, and makes them as they were before systemd-nspawn used them.
+    pub(super) fn vacate(&self) -> io::Result<()> {
+        self.kill();
+        self.wait_empty(Instant::now() + VACATE_PATIENCE)?;
+        self.directories.iter().try_for_each(|at| vacate(at))
+    }
+
     /// Removes them, once no process is left in them; gives up waiting after `patience`.
     pub(super) fn remove(&self, patience: Duration) -> io::Result<()> {
         self.wait_empty(Instant::now() + patience)?;
@@ -269,6 +279,25 @@ impl Cgroups {
             poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
         }
     }
+}
+
+/// Makes a cgroup as it was before systemd-nspawn used it: without those that it has made below, and
+/// one that processes can join, for in version 2 a cgroup that hands controllers on takes none.
+pub(super) fn vacate(directory: &Path) -> io::Result<()> {
+    for made in ["payload", "supervisor"] {
+        remove_tree(&directory.join(made))?;
+    }
+    let control = directory.join("cgroup.subtree_control");
+    // Version 1 has no such file.
+    let handed_on = fs::read_to_string(&control).unwrap_or_default();
+    let taken_back: Vec<String> = handed_on
+        .split_whitespace()
+        .map(|controller| format!("-{controller}"))
+        .collect();
+    if taken_back.is_empty() {
+        return Ok(());
+    }
+    fs::write(control, taken_back.join(" "))
 }
 
 /// The cgroup that systemd-nspawn has made for the processes of `machine`, of which `path` is one's.

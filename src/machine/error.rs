@@ -78,6 +78,16 @@ pub enum MachineError {
         /// The last of its console.
         console: String,
     },
+    /// The container did not come back from a reboot in time.
+    #[error("{machine} did not come back from its reboot within {} s", limit.as_secs_f64())]
+    RebootTimeout {
+        /// The machine.
+        machine: String,
+        /// What it was given.
+        limit: Duration,
+        /// The last of its console.
+        console: String,
+    },
     /// The container is up, but its systemd cannot be talked to.
     #[error("{machine}: {source}")]
     NoGuest {
@@ -106,7 +116,9 @@ impl MachineError {
                 Some("is the host's D-Bus system bus up? `systemctl status dbus` tells")
             }
             Self::Machined(_) => Some("install systemd-container, which has systemd-machined"),
-            Self::BootTimeout { .. } => Some("give it longer with --boot-timeout"),
+            Self::BootTimeout { .. } | Self::RebootTimeout { .. } => {
+                Some("give it longer with --boot-timeout")
+            }
             Self::NoMachine(_) => Some("`postroj machines` lists them"),
             _ => None,
         }
@@ -117,6 +129,7 @@ impl MachineError {
         match self {
             Self::Died { console, .. }
             | Self::BootTimeout { console, .. }
+            | Self::RebootTimeout { console, .. }
             | Self::NoGuest { console, .. } => Some(console),
             _ => None,
         }

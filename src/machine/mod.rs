@@ -95,7 +95,6 @@ impl Machine {
             },
         })
         .await?;
-        let machine = running.name().to_owned();
         let deadline = Instant::now() + boot.timeout;
         let (leader, compose) = match timeout_at(deadline, running.ready()).await {
             Ok(Ok(ready)) => ready,
@@ -104,38 +103,64 @@ impl Machine {
                 return Err(error);
             }
             Err(_) => {
-                let console = running
-                    .end()
-                    .await
-                    .map_or_else(|_| String::new(), |e| e.console);
+                let machine = running.name().to_owned();
                 return Err(MachineError::BootTimeout {
                     machine,
                     limit: boot.timeout,
-                    console,
+                    console: console_of_end(running).await,
                 });
             }
         };
-        let connected = timeout_at(deadline, Guest::connect(leader))
-            .await
-            .unwrap_or_else(|_| Err(GuestError::NoBus(std::io::ErrorKind::TimedOut.into())));
-        match connected {
-            Ok(guest) => Ok(Self {
-                running,
-                guest,
-                compose,
-            }),
-            Err(source) => {
-                let console = running
-                    .end()
-                    .await
-                    .map_or_else(|_| String::new(), |e| e.console);
-                Err(MachineError::NoGuest {
-                    machine,
-                    source,
-                    console,
-                })
-            }
+        let (running, guest) = connect(running, leader, deadline).await?;
+        Ok(Self {
+            running,
+            guest,
+            compose,
+        })
+    }
+
+    /// Reboots the container: its systemd stops all that runs, in order, and starts what is enabled,
+    /// on the same writable layer. `timeout` is for all of it. On an error the container has ended.
+    ///
+    /// The system comes up as the image and what was done in it since would have it, whatever the
+    /// profile of the first boot.
+    pub async fn reboot(mut self, timeout: Duration) -> Result<Self, MachineError> {
+        let deadline = Instant::now() + timeout;
+        self.running.reboots().await?;
+        let asked = self.guest.reboot().await;
+        drop(self.guest);
+        let Self {
+            mut running,
+            compose,
+            ..
+        } = self;
+        if let Err(source) = asked {
+            return Err(MachineError::NoGuest {
+                machine: running.name().to_owned(),
+                source,
+                console: console_of_end(running).await,
+            });
         }
+        let leader = match timeout_at(deadline, running.ready()).await {
+            Ok(Ok((leader, _))) => leader,
+            Ok(Err(error)) => {
+                running.gone().await;
+                return Err(error);
+            }
+            Err(_) => {
+                return Err(MachineError::RebootTimeout {
+                    machine: running.name().to_owned(),
+                    limit: timeout,
+                    console: console_of_end(running).await,
+                });
+            }
+        };
+        let (running, guest) = connect(running, leader, deadline).await?;
+        Ok(Self {
+            running,
+            guest,
+            compose,
+        })
     }
 
     /// The machine's name.
@@ -174,4 +199,31 @@ impl Machine {
         drop(self.guest);
         self.running.end().await.map(drop)
     }
+}
+
+/// Connects to the systemd of a container that is up; ends the container where that fails.
+async fn connect(
+    running: Running,
+    leader: i32,
+    deadline: Instant,
+) -> Result<(Running, Guest), MachineError> {
+    let connected = timeout_at(deadline, Guest::connect(leader))
+        .await
+        .unwrap_or_else(|_| Err(GuestError::NoBus(std::io::ErrorKind::TimedOut.into())));
+    match connected {
+        Ok(guest) => Ok((running, guest)),
+        Err(source) => Err(MachineError::NoGuest {
+            machine: running.name().to_owned(),
+            source,
+            console: console_of_end(running).await,
+        }),
+    }
+}
+
+/// Ends a container that is of no use; gives the last of its console.
+async fn console_of_end(running: Running) -> String {
+    running
+        .end()
+        .await
+        .map_or_else(|_| String::new(), |ended| ended.console)
 }

@@ -46,10 +46,12 @@ impl Assembled {
         detach(&self.directory)
     }
 
-    /// Takes the masks of the boot away.
-    pub(super) fn unmask(&self) {
+    /// Takes the masks of the boot away. A later boot has none: what is masked then, somebody in the
+    /// container has masked.
+    pub(super) fn unmask(&mut self) {
+        let masks = std::mem::take(&mut self.masks);
         if let Ok(root) = Rootfs::open(&self.path()) {
-            for (directory, name) in &self.masks {
+            for (directory, name) in &masks {
                 // One that the container has replaced since is not ours any more.
                 let _ = root.unlink_symlink(directory, name, MASK);
             }

@@ -18,7 +18,7 @@ use super::isolation::Isolation;
 use super::nspawn::Nspawn;
 use super::overlay::Overlaid;
 use super::runtime::{self, Runtime};
-use super::spec::{DETACH, END_PATIENCE, Payload, Spec, Told, Writable};
+use super::spec::{DETACH, END_PATIENCE, Payload, REBOOT, Spec, Told, Writable};
 
 /// A container to start.
 pub(super) struct Launch {
@@ -200,6 +200,11 @@ impl Running {
         self.tell(DETACH).await?;
         self.kept = true;
         Ok(())
+    }
+
+    /// Announces that the container will reboot: [`Self::ready`] then waits for it once more.
+    pub(super) async fn reboots(&mut self) -> Result<(), MachineError> {
+        self.tell(REBOOT).await
     }
 
     /// Ends the container and waits until nothing is left of it.

@@ -16,6 +16,10 @@ use super::overlay::Overlaid;
 /// The line that makes the container stay up when postroj ends.
 pub(super) const DETACH: &str = "detach";
 
+/// The line that announces that the container will end to boot anew. One that does so unannounced
+/// has ended.
+pub(super) const REBOOT: &str = "reboot";
+
 /// The line on the control socket that ends the container.
 pub(super) const STOP: &str = "stop";
 
@@ -92,7 +96,7 @@ pub(super) enum Told {
     Taken,
     /// Something that the user should know and that fails nothing.
     Note(String),
-    /// systemd in the container has started what it was to start.
+    /// systemd in the container has started what it was to start, at first or after a reboot.
     Ready {
         /// The container's init, in the host's numbering.
         leader: i32,

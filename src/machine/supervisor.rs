@@ -20,11 +20,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 
-use super::cgroup::{Cgroups, Hierarchies, Layout};
+use super::cgroup::{self, Cgroups, Hierarchies, Layout};
 use super::isolation::Network;
 use super::root::{self, Assembled};
 use super::runtime::{self, Record};
-use super::spec::{CONSOLE_LIMIT, CgroupOwner, DETACH, END_PATIENCE, Payload, STOP, Spec, Told};
+use super::spec::{
+    CONSOLE_LIMIT, CgroupOwner, DETACH, END_PATIENCE, Payload, REBOOT, STOP, Spec, Told,
+};
 use super::sys;
 
 /// Serves the container that is asked for on standard input, a socket, until it is gone.
@@ -94,6 +96,8 @@ struct Supervisor<'a> {
     compose: Duration,
     hierarchies: Hierarchies,
     cgroups: Option<Cgroups>,
+    /// The cgroup of the host's unit, where version 2 is all that there is.
+    unit_cgroup: Option<PathBuf>,
     joined: Vec<OwnedFd>,
     /// What the user should know.
     notes: Vec<String>,
@@ -103,6 +107,17 @@ struct Supervisor<'a> {
 enum Reason {
     Itself(ExitStatus),
     Asked,
+}
+
+/// With which systemd-nspawn under `--keep-unit` asks to be started anew: its container has rebooted.
+const REBOOTED: i32 = 133;
+
+/// Where the supervisor hears from others, however often the container boots.
+struct Ears {
+    notify: UnixDatagram,
+    control: UnixListener,
+    terminate: tokio::signal::unix::Signal,
+    lifeline: Lifeline,
 }
 
 impl<'a> Supervisor<'a> {
@@ -118,13 +133,16 @@ impl<'a> Supervisor<'a> {
         let root = root::assemble(spec)?;
         let compose = began.elapsed();
         let hierarchies = Hierarchies::load()?;
-        let (cgroups, joined) = match spec.cgroups {
+        let (cgroups, unit_cgroup, joined) = match spec.cgroups {
             CgroupOwner::Supervisor => {
                 let cgroups = hierarchies.of_machine(&spec.machine);
                 let joined = cgroups.create()?;
-                (Some(cgroups), joined)
+                (Some(cgroups), None, joined)
             }
-            CgroupOwner::Systemd => (None, step_aside(&hierarchies)?),
+            CgroupOwner::Systemd => match step_aside(&hierarchies)? {
+                Some((unit, procs)) => (None, Some(unit), vec![procs]),
+                None => (None, None, Vec::new()),
+            },
         };
         std::mem::forget(undo);
         Ok(Self {
@@ -135,6 +153,7 @@ impl<'a> Supervisor<'a> {
             compose,
             hierarchies,
             cgroups,
+            unit_cgroup,
             joined,
             notes: Vec::new(),
         })
@@ -176,14 +195,39 @@ impl<'a> Supervisor<'a> {
         teller: &mut Teller,
         console: &mut Console,
     ) -> io::Result<ExitStatus> {
-        let notify = UnixDatagram::bind(self.spec.directory.join("notify"))?;
-        let control = UnixListener::bind(self.spec.directory.join("control"))?;
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut ears = Ears {
+            notify: UnixDatagram::bind(self.spec.directory.join("notify"))?,
+            control: UnixListener::bind(self.spec.directory.join("control"))?,
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+            lifeline: Lifeline::new(reader),
+        };
+        loop {
+            let (status, is_asked) = self.run_once(&mut ears, teller, console).await?;
+            let rebooted = status.code() == Some(REBOOTED) && !is_asked;
+            if !rebooted || !ears.lifeline.has_announced_reboot().await {
+                return Ok(status);
+            }
+            self.vacate_cgroups()?;
+        }
+    }
+
+    /// Runs the container from its boot to its end; gives how systemd-nspawn ended, and whether it
+    /// was asked to.
+    async fn run_once(
+        &mut self,
+        ears: &mut Ears,
+        teller: &mut Teller,
+        console: &mut Console,
+    ) -> io::Result<(ExitStatus, bool)> {
+        let Ears {
+            notify,
+            control,
+            terminate,
+            lifeline,
+        } = ears;
         let (mut child, mut output) = self.start()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let mut output_open = true;
-        let mut lifeline = Lifeline::new(reader);
         let mut leader = None;
         let mut buffer = vec![0; 8192];
         let mut message = vec![0; 8192];
@@ -202,21 +246,20 @@ impl<'a> Supervisor<'a> {
                         teller.tell(&Told::Ready { leader, compose }).await;
                     }
                 }
-                kept = lifeline.next() => {
-                    if !kept {
-                        break Reason::Asked;
-                    }
-                    self.record(leader.unwrap_or_default(), true)?;
-                }
+                word = lifeline.next() => match word {
+                    Word::Detach => self.record(leader.unwrap_or_default(), true)?,
+                    Word::Reboot => {}
+                    Word::Gone => break Reason::Asked,
+                },
                 asked = control.accept() => if asks_to_stop(asked?.0).await {
                     break Reason::Asked;
                 },
                 _ = terminate.recv() => break Reason::Asked,
             }
         };
-        let status = match reason {
-            Reason::Itself(status) => status,
-            Reason::Asked => self.end(&mut child, pid, leader).await?,
+        let (status, is_asked) = match reason {
+            Reason::Itself(status) => (status, false),
+            Reason::Asked => (self.end(&mut child, pid, leader).await?, true),
         };
         if output_open {
             // What is in the pipe now; somebody else may hold it open.
@@ -226,7 +269,16 @@ impl<'a> Supervisor<'a> {
                 console.push(&buffer[..length]);
             }
         }
-        Ok(status)
+        Ok((status, is_asked))
+    }
+
+    /// Makes the container's cgroups as they were before systemd-nspawn used them.
+    fn vacate_cgroups(&self) -> io::Result<()> {
+        match (&self.cgroups, &self.unit_cgroup) {
+            (Some(cgroups), _) => cgroups.vacate(),
+            (None, Some(unit)) => cgroup::vacate(unit),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Starts systemd-nspawn inside the container's cgroups.
@@ -246,7 +298,9 @@ impl<'a> Supervisor<'a> {
             // hand on from this host.
             command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         }
-        sys::confine(&mut command, std::mem::take(&mut self.joined), Signal::TERM);
+        let joined = self.joined.iter().map(OwnedFd::try_clone);
+        let joined = joined.collect::<io::Result<_>>()?;
+        sys::confine(&mut command, joined, Signal::TERM);
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         let child = tokio::process::Command::from(command).spawn()?;
         Ok((child, pipe::Receiver::from_owned_fd(reader.into())?))
@@ -254,7 +308,7 @@ impl<'a> Supervisor<'a> {
 
     /// Takes a message of systemd-nspawn's; gives the leader when the container is ready.
     fn heard(
-        &self,
+        &mut self,
         message: &str,
         leader: &mut Option<i32>,
         nspawn: Option<Pid>,
@@ -342,14 +396,14 @@ impl Drop for Undo<'_> {
 }
 
 /// On a version 2 host, leaves the unit's cgroup for one below it, so that systemd-nspawn can hand
-/// controllers to the container: a cgroup that holds processes can't (cgroups(7)). Gives what
-/// systemd-nspawn has to join to be born in the unit's cgroup all the same.
-fn step_aside(hierarchies: &Hierarchies) -> io::Result<Vec<OwnedFd>> {
+/// controllers to the container: a cgroup that holds processes can't (cgroups(7)). Gives the unit's
+/// cgroup, and what systemd-nspawn has to join to be born there all the same.
+fn step_aside(hierarchies: &Hierarchies) -> io::Result<Option<(PathBuf, OwnedFd)>> {
     if hierarchies.layout() != Layout::Unified {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let Some(mount_point) = hierarchies.unified() else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let own = std::fs::read_to_string("/proc/self/cgroup")?;
     let unit = own
@@ -363,7 +417,7 @@ fn step_aside(hierarchies: &Hierarchies) -> io::Result<Vec<OwnedFd>> {
     let aside = unit.join("postroj");
     std::fs::create_dir(&aside)?;
     std::fs::write(aside.join("cgroup.procs"), "0")?;
-    Ok(vec![procs.into()])
+    Ok(Some((unit, procs.into())))
 }
 
 fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
@@ -417,7 +471,18 @@ fn only_child(pid: Pid) -> Option<i32> {
 struct Lifeline {
     lines: tokio::io::Lines<tokio::io::BufReader<OwnedReadHalf>>,
     detached: bool,
+    reboots: bool,
     closed: bool,
+}
+
+/// What postroj has to say of a container that runs.
+enum Word {
+    /// It wants the container kept.
+    Detach,
+    /// The container will reboot.
+    Reboot,
+    /// It has gone.
+    Gone,
 }
 
 impl Lifeline {
@@ -425,27 +490,42 @@ impl Lifeline {
         Self {
             lines: tokio::io::BufReader::new(reader).lines(),
             detached: false,
+            reboots: false,
             closed: false,
         }
     }
 
-    /// Waits for postroj: true when it wants the container kept, false when it has gone. When it
-    /// has gone after it wanted the container kept, this waits for ever.
-    async fn next(&mut self) -> bool {
+    /// Waits for postroj. When it has gone after it wanted the container kept, this waits for ever.
+    async fn next(&mut self) -> Word {
         while !self.closed {
             match self.lines.next_line().await {
                 Ok(Some(line)) if line == DETACH => {
                     self.detached = true;
-                    return true;
+                    return Word::Detach;
+                }
+                Ok(Some(line)) if line == REBOOT => {
+                    self.reboots = true;
+                    return Word::Reboot;
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => self.closed = true,
             }
         }
         if !self.detached {
-            return false;
+            return Word::Gone;
         }
         std::future::pending().await
+    }
+
+    /// Whether postroj is there and has said that the container will reboot; it counts once.
+    async fn has_announced_reboot(&mut self) -> bool {
+        // What it has said may not have been heard yet.
+        while tokio::time::timeout(Duration::ZERO, self.next())
+            .await
+            .is_ok()
+            && !self.closed
+        {}
+        std::mem::take(&mut self.reboots) && !self.closed
     }
 }
 
