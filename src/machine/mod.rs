@@ -17,6 +17,7 @@ mod generators;
 mod guest;
 mod host;
 mod isolation;
+mod moves;
 mod nspawn;
 mod overlay;
 mod profile;
@@ -49,6 +50,7 @@ pub use shell::shell;
 pub use stop::stop;
 pub use supervisor::supervise;
 
+use moves::QuickMoves;
 use running::{Launch, Running};
 use spec::{Payload, Writable};
 
@@ -83,6 +85,7 @@ pub struct Machine {
 impl Machine {
     /// Boots a container on a writable layer that goes with it, and waits until it is up.
     pub async fn boot(boot: Boot) -> Result<Self, MachineError> {
+        let _quick = QuickMoves::begin();
         let mut running = Running::start(Launch {
             wanted: format!("{PREFIX}{}", boot.image),
             image: boot.image.clone(),
