@@ -30,6 +30,7 @@ mod spec;
 mod stop;
 mod supervisor;
 mod sys;
+mod sysusers;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -14,7 +14,7 @@ pub enum Profile {
 }
 
 /// Where units are masked; systemd.unit(5).
-const UNITS: &str = "etc/systemd/system";
+pub(super) const UNITS: &str = "etc/systemd/system";
 
 /// Where generators of units are masked; systemd.generator(7).
 pub(super) const GENERATORS: &str = "etc/systemd/system-generators";

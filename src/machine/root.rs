@@ -12,9 +12,10 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::generators;
 use super::overlay;
-use super::profile::GENERATORS;
+use super::profile::{GENERATORS, UNITS};
 use super::rootfs::Rootfs;
 use super::spec::{CgroupOwner, Payload, Spec, Writable};
+use super::sysusers;
 
 /// The systemd that first refused version 1 and hybrid hosts; see its NEWS for 258.
 const UNIFIED_ONLY: u32 = 258;
@@ -178,6 +179,9 @@ fn masks(spec: &Spec, root: &Rootfs) -> Vec<(String, String)> {
     if !masks.is_empty() {
         let idle = generators::idle(root).into_iter();
         masks.extend(idle.map(|name| (GENERATORS.to_owned(), name.to_owned())));
+        if sysusers::are_there(root) {
+            masks.push((UNITS.to_owned(), sysusers::UNIT.to_owned()));
+        }
     }
     masks
 }
