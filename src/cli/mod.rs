@@ -4,6 +4,7 @@ mod access;
 mod commands;
 mod config;
 mod doctor;
+mod document;
 mod duration;
 mod error;
 mod output;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Phase;
 use crate::install::InstallError;
 use crate::machine::{Command, Guest, MachineError};
 use crate::probe::listeners;
@@ -14,9 +15,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LINES: usize = 40;
 
 /// The evidence for checks that failed.
-pub(super) async fn of_checks(guest: &Guest, failed: &[&CheckReport]) -> Vec<Evidence> {
+pub(super) async fn of_checks(guest: &Guest, failed: &[(usize, &CheckReport)]) -> Vec<Evidence> {
     let mut evidence = Vec::new();
-    for check in failed.iter().filter(|check| check.kind == "unit") {
+    if !failed.is_empty() {
+        // The last words of a process that has just died may still be on their way to the journal.
+        let sync = Command::new("/bin/journalctl", ["--sync"]);
+        let _ = guest.run(&sync, PATIENCE).await;
+    }
+    for (number, check) in failed.iter().filter(|(_, check)| check.kind == "unit") {
         let lines = format!("--lines={LINES}");
         let command = Command::new(
             "/bin/systemctl",
@@ -30,13 +36,16 @@ pub(super) async fn of_checks(guest: &Guest, failed: &[&CheckReport]) -> Vec<Evi
             ],
         );
         if let Ok(output) = guest.run(&command, PATIENCE).await {
-            evidence.push(Evidence {
-                title: format!("systemctl status {}", check.target),
-                text: output.text,
-            });
+            let title = format!("systemctl status {}", check.target);
+            evidence.push(Evidence::new(title, &output.text).about_checks(vec![*number]));
         }
     }
-    if failed.iter().any(|check| check.kind == "network") {
+    let of_network: Vec<usize> = failed
+        .iter()
+        .filter(|(_, check)| check.kind == "network")
+        .map(|(number, _)| *number)
+        .collect();
+    if !of_network.is_empty() {
         let listening: Vec<String> = listeners(guest.leader())
             .iter()
             .map(ToString::to_string)
@@ -46,20 +55,16 @@ pub(super) async fn of_checks(guest: &Guest, failed: &[&CheckReport]) -> Vec<Evi
         } else {
             listening.join("\n")
         };
-        evidence.push(Evidence {
-            title: "what listens on TCP in the container".to_owned(),
-            text,
-        });
+        let title = "what listens on TCP in the container";
+        evidence.push(Evidence::new(title, &text).about_checks(of_network));
     }
     evidence
 }
 
 /// The evidence for an installation that failed.
 pub(super) fn of_install(error: &InstallError) -> Option<Evidence> {
-    Some(Evidence {
-        title: "the last of the package manager's output".to_owned(),
-        text: tail(error.output()?),
-    })
+    let title = "the last of the package manager's output";
+    Some(Evidence::new(title, &tail(error.output()?)).about_phase(Phase::Install))
 }
 
 /// The evidence for a container that did not come up, or went away.
@@ -67,10 +72,8 @@ pub(super) fn of_machine(error: &MachineError) -> Option<Evidence> {
     let console = error
         .console()
         .filter(|console| !console.trim().is_empty())?;
-    Some(Evidence {
-        title: "the last of the container's console".to_owned(),
-        text: tail(console),
-    })
+    let title = "the last of the container's console";
+    Some(Evidence::new(title, &tail(console)))
 }
 
 fn tail(text: &str) -> String {

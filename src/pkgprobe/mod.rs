@@ -61,9 +61,9 @@ pub struct Context<'a> {
     pub progress: SharedProgress,
 }
 
-/// A run that was told to stop, and has left nothing behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cancelled;
+/// A run that was told to stop, and has left nothing behind; with what it had found until then.
+#[derive(Debug, Clone)]
+pub struct Cancelled(pub Box<ImageReport>);
 
 /// How long a container that no longer answers may take to say that it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -131,7 +131,8 @@ pub async fn run(
         Some(Ok(())) if report.checks.iter().all(|check| check.outcome.passed) => {
             report.verdict = Verdict::Passed;
         }
-        _ => report.verdict = Verdict::Failed,
+        Some(Ok(())) => report.verdict = Verdict::Failed,
+        None => report.error = Some("interrupted".to_owned()),
     }
     if let Some(machine) = machine {
         let ending = Instant::now();
@@ -152,7 +153,7 @@ pub async fn run(
     }
     report.timings.total = started.elapsed();
     if is_cancelled {
-        return Err(Cancelled);
+        return Err(Cancelled(Box::new(report)));
     }
     Ok(report)
 }
@@ -382,10 +383,11 @@ async fn test(
     let checked = check(plan, context, guest, &baselines, Phase::Install).await;
     report.timings.checks += began.elapsed();
     report.checks.extend(checked?);
-    let failed: Vec<&CheckReport> = report
+    let failed: Vec<(usize, &CheckReport)> = report
         .checks
         .iter()
-        .filter(|check| !check.outcome.passed)
+        .enumerate()
+        .filter(|(_, check)| !check.outcome.passed)
         .collect();
     let evidence = evidence::of_checks(guest, &failed).await;
     report.evidence.extend(evidence);

@@ -1,5 +1,17 @@
 //! The result of a run and how it is written.
+//!
+//! A report is data; each of its forms is a pure function of it.
 
+mod case;
+mod clean;
+mod format;
+
+mod invocation;
+mod junit;
+mod markdown;
+mod tap;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use serde::{Serialize, Serializer};
@@ -8,6 +20,8 @@ use std::time::Duration;
 use crate::pkgprobe::Phase;
 use crate::probe::{Outcome, StartedBy};
 
+pub use format::{Format, UnknownFormat};
+pub use invocation::Invocation;
 pub use text::{Palette, printable, render};
 
 /// What a run says about a package.
@@ -22,6 +36,26 @@ pub enum Verdict {
     Error,
 }
 
+impl Verdict {
+    /// It in one word, as the documents have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Error => "error",
+        }
+    }
+
+    /// It for people to read.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Error => "no verdict",
+        }
+    }
+}
+
 /// The version of the form in which a run's report is written as JSON.
 pub const FORMAT: u32 = 2;
 
@@ -30,6 +64,8 @@ pub const FORMAT: u32 = 2;
 pub struct RunReport {
     /// The version of this format.
     pub format: u32,
+    /// Which run it was.
+    pub run: Invocation,
     /// The verdict on all of it: failed, if it is on one image; else none, if there is none on one.
     pub verdict: Verdict,
     /// What was found on each image, in the order in which they were asked for.
@@ -41,7 +77,7 @@ pub struct RunReport {
 
 impl RunReport {
     /// Puts together what was found on each image.
-    pub fn new(images: Vec<ImageReport>, seconds: Duration) -> Self {
+    pub fn new(run: Invocation, images: Vec<ImageReport>, seconds: Duration) -> Self {
         let has = |verdict| images.iter().any(|image| image.verdict == verdict);
         let verdict = if has(Verdict::Failed) {
             Verdict::Failed
@@ -52,6 +88,7 @@ impl RunReport {
         };
         Self {
             format: FORMAT,
+            run,
             verdict,
             images,
             seconds,
@@ -162,6 +199,46 @@ pub struct Evidence {
     pub title: String,
     /// The text itself.
     pub text: String,
+    /// The phase that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// The checks that it is about, by their places in the list of checks; none where it is about
+    /// the image or a phase.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<usize>,
+}
+
+/// How much of one piece of evidence a report holds, in bytes.
+const EVIDENCE_MAX: usize = 64 * 1024;
+
+/// The same, of its title.
+const TITLE_MAX: usize = 256;
+
+impl Evidence {
+    /// Evidence about the image; of a text that is very long, its beginning and its end.
+    pub fn new(title: impl Into<String>, text: &str) -> Self {
+        Self {
+            title: clean::bounded(&title.into(), TITLE_MAX).into_owned(),
+            text: clean::bounded(text, EVIDENCE_MAX).into_owned(),
+            phase: None,
+            checks: Vec::new(),
+        }
+    }
+
+    /// The same, about a phase.
+    #[must_use]
+    pub fn about_phase(self, phase: Phase) -> Self {
+        Self {
+            phase: Some(phase),
+            ..self
+        }
+    }
+
+    /// The same, about these checks.
+    #[must_use]
+    pub fn about_checks(self, checks: Vec<usize>) -> Self {
+        Self { checks, ..self }
+    }
 }
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

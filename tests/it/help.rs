@@ -142,7 +142,9 @@ fn of_commands() {
           --boot <PROFILE>          How much of the image's system is started [default: trimmed]
                                     [possible values: trimmed, full]
           --keep                    Leave the container up, and say how to get in and how to end it
-          --json                    Print the report as JSON
+          --report <FORMAT=FILE>    Write a report to a file, as json, junit, tap or markdown; `-` is
+                                    standard output; may be repeated
+          --json                    Print the report as JSON: --report json=-
       -h, --help                    Print help (see more with '--help')
     ");
 }

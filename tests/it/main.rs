@@ -16,6 +16,7 @@ mod packages;
 mod provisioning;
 mod pulling;
 mod registry;
+mod reports;
 mod self_check;
 mod signals;
 mod snapshots;

@@ -7,4 +7,5 @@ mod isolation;
 pub(super) mod login;
 pub(super) mod machines;
 pub(super) mod pkgprobe;
+pub(super) mod reporting;
 pub(super) mod store;

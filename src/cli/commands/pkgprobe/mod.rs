@@ -11,6 +11,7 @@ use postroj::report::RunReport;
 
 use super::getting::{Getting, Pull};
 use super::isolation::Apart;
+use super::reporting::Reporting;
 use crate::cli::config::Settings;
 use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit, require_root};
@@ -77,9 +78,8 @@ pub(crate) struct Pkgprobe {
     /// Leave the container up, and say how to get in and how to end it
     #[arg(long)]
     keep: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    reporting: Reporting,
 }
 
 /// How much of the image's system is started.
@@ -99,6 +99,7 @@ impl Pkgprobe {
     ) -> Result<Exit, CommandError> {
         let plan = self.plan(settings)?;
         postroj::image::check(&settings.catalogue()?, &plan.image)?;
+        let reports = self.reporting.prepare()?;
         require_root()?;
         // Signals from now on end the run in order.
         let mut signals = Signals::listen()?;
@@ -117,10 +118,16 @@ impl Pkgprobe {
         let mut received = 0;
         let cancelled = async { received = signals.next().await };
         match run(&plan, &context, cancelled).await {
-            Err(Cancelled) => Ok(Exit::Signal(received)),
+            Err(Cancelled(report)) => {
+                let total = report.timings.total;
+                let report = RunReport::new(reports.invocation(), vec![*report], total);
+                reports.write_or_tell(&report);
+                Ok(Exit::Signal(received))
+            }
             Ok(report) => {
                 let total = report.timings.total;
-                tell::tell(&RunReport::new(vec![report], total), self.json, output)
+                let report = RunReport::new(reports.invocation(), vec![report], total);
+                tell::tell(&report, &reports, output)
             }
         }
     }

@@ -2,18 +2,18 @@
 
 use postroj::report::{ImageReport, RunReport, Verdict, render};
 
+use crate::cli::commands::reporting::Reports;
 use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
 
-/// Writes the report to standard output, and what is to be said besides to standard error.
+/// Writes the report to standard output, unless that has a document, and the documents; what is to be
+/// said besides goes to standard error.
 pub(super) fn tell(
     report: &RunReport,
-    as_json: bool,
+    reports: &Reports,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    if as_json {
-        output.json(report)?;
-    } else {
+    if !reports.take_stdout() {
         for image in &report.images {
             output.result(&render(image, output.palette()));
         }
@@ -25,6 +25,11 @@ pub(super) fn tell(
             ));
         }
     }
+    if report.verdict == Verdict::Passed {
+        // Who asked for a document and does not get it has no verdict.
+        return reports.write(report).map(|()| Exit::Success);
+    }
+    reports.write_or_tell(report);
     match (report.verdict, report.images.as_slice()) {
         (Verdict::Passed, _) => Ok(Exit::Success),
         (Verdict::Failed, _) => Ok(Exit::Failed),

@@ -1,0 +1,504 @@
+//! Reports of hostile runs: whatever a container says, a document stays what it is.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pkgprobe::Phase;
+use crate::probe::Outcome;
+
+/// What breaks out of one format or the other.
+const HOSTILE: &str = "<script>alert(1)</script> ]]> --> \"' & \u{0}\u{8}\u{b}\u{1b}[31m\u{fffe}\u{202e} \
+    # TODO | `` ``` ````\n...\n---\nnot ok 1\n1..0 # SKIP\n~~~\n</details></pre></textarea>\nBail out!\n\
+    \\# \\ @user www.example.org https://example.org ![x](y) &lt; %s {{x}}\n\t tab\r\n  indented";
+
+fn invocation() -> Invocation {
+    let arguments = ["pkgprobe", "--image", "debian-*", "-p", "https://u:p@h/x"];
+    Invocation {
+        version: "1.2.3",
+        host: "host".to_owned(),
+        kernel: "6.1.0".to_owned(),
+        ..Invocation::new(arguments.map(Into::into), UNIX_EPOCH)
+    }
+}
+
+fn check(kind: &'static str, target: &str, passed: bool, observation: &str) -> CheckReport {
+    CheckReport {
+        phase: Phase::Install,
+        kind,
+        target: target.to_owned(),
+        outcome: Outcome {
+            passed,
+            observation: observation.to_owned(),
+        },
+        started_by: None,
+        seconds: Duration::from_millis(1500),
+    }
+}
+
+/// An image on which all is well.
+fn good(image: &str) -> ImageReport {
+    ImageReport {
+        image: image.to_owned(),
+        verdict: Verdict::Passed,
+        machine: Some("postroj-x".to_owned()),
+        systemd: Some("252.39-1~deb12u1".to_owned()),
+        kept: false,
+        packages: vec!["./web_1.0_all.deb".to_owned()],
+        phases: vec![PhaseReport {
+            phase: Phase::Install,
+            passed: true,
+            manager: Some("apt-get".to_owned()),
+            error: None,
+            output: "Unpacking web\nSetting up web\n".to_owned(),
+            seconds: Duration::from_millis(3200),
+        }],
+        checks: vec![
+            check("unit", "web.service", true, "active (running)"),
+            check("network", "tcp://localhost:80", true, "127.0.0.1:80"),
+        ],
+        error: None,
+        is_usage: false,
+        hint: None,
+        evidence: Vec::new(),
+        timings: Timings {
+            pull: Duration::from_millis(20),
+            compose: Duration::from_millis(10),
+            boot: Duration::from_millis(400),
+            install: Duration::from_millis(3200),
+            checks: Duration::from_millis(1500),
+            teardown: Duration::from_millis(80),
+            total: Duration::from_millis(5200),
+        },
+    }
+}
+
+/// An image on which a check fails, with evidence for it.
+fn failed(image: &str, text: &str) -> ImageReport {
+    let mut report = good(image);
+    report.verdict = Verdict::Failed;
+    report.checks[0] = check("unit", "web.service", false, text);
+    report.evidence = vec![
+        Evidence::new(format!("systemctl status {text}"), text).about_checks(vec![0]),
+        Evidence::new("what listens", "127.0.0.1:22 sshd"),
+    ];
+    report
+}
+
+/// An image that did not boot.
+fn broken(image: &str, text: &str) -> ImageReport {
+    let mut report = good(image);
+    report.verdict = Verdict::Error;
+    report.machine = None;
+    report.systemd = None;
+    report.phases.clear();
+    report.checks.clear();
+    report.error = Some(text.to_owned());
+    report.hint = Some("postroj doctor".to_owned());
+    report.evidence = vec![Evidence::new("the last of the container's console", text)];
+    report
+}
+
+fn run(images: Vec<ImageReport>) -> RunReport {
+    RunReport::new(invocation(), images, Duration::from_secs(9))
+}
+
+/// Three images, one of each verdict, with a text wherever a container can put one.
+fn hostile(text: &str) -> RunReport {
+    let mut report = run(vec![
+        good("debian-bookworm"),
+        failed("debian-trixie", text),
+        broken(text, text),
+    ]);
+    report.images[1].packages = vec![text.to_owned()];
+    report.images[1].phases[0].output = text.to_owned();
+    report.images[1].checks[1].target = text.to_owned();
+    report
+}
+
+#[test]
+fn cases_have_the_verdict_of_their_image() {
+    let verdicts = |image: &ImageReport| -> Vec<(String, Verdict)> {
+        let cases = case::cases(image).into_iter();
+        cases.map(|case| (case.name, case.verdict)).collect()
+    };
+    assert_eq!(
+        verdicts(&good("x"))
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>(),
+        [
+            "boot",
+            "install ./web_1.0_all.deb",
+            "unit web.service",
+            "network tcp://localhost:80"
+        ]
+    );
+    assert_eq!(
+        verdicts(&broken("x", "no")),
+        [("boot".to_owned(), Verdict::Error)]
+    );
+    // The boot and the checks were fine, and then the container went away.
+    let mut died = good("x");
+    died.verdict = Verdict::Error;
+    died.error = Some("the container died".to_owned());
+    assert_eq!(
+        verdicts(&died).last(),
+        Some(&("run".to_owned(), Verdict::Error))
+    );
+    // A repository that could not be reached is nobody's failure.
+    let mut unreachable = good("x");
+    unreachable.verdict = Verdict::Error;
+    unreachable.error = Some("no network".to_owned());
+    unreachable.checks.clear();
+    unreachable.phases[0].passed = false;
+    unreachable.phases[0].error = Some("no network".to_owned());
+    let ends = verdicts(&unreachable);
+    assert_eq!(ends.len(), 2);
+    assert_eq!(ends[1].1, Verdict::Error);
+}
+
+#[test]
+fn columns_of_all_images_keep_their_order() {
+    let mut other = good("b");
+    other
+        .checks
+        .insert(1, check("unit", "more.service", true, ""));
+    let (first, second) = (good("a"), other);
+    let columns = case::columns(&[case::cases(&first), case::cases(&second)]);
+    assert_eq!(
+        columns,
+        [
+            "boot",
+            "install",
+            "unit web.service",
+            "unit more.service",
+            "network tcp://localhost:80"
+        ]
+    );
+}
+
+#[test]
+fn markdown_of_three_images() {
+    insta::assert_snapshot!(Format::Markdown.render(&hostile("a|b\n```\n<b>*x*</b>")), @"
+    ## postroj: failed on 1 of 3 images, no verdict on 1
+
+    | Image | Verdict | boot | install | unit web.service | network a&#124;b &#96;&#96;&#96; &#60;b&#62;&#42;x&#42;&#60;/b&#62; | network tcp&#58;//localhost&#58;80 | Time |
+    |:--|:--|:-:|:-:|:-:|:-:|:-:|--:|
+    | debian-bookworm | passed | ✅ | ✅ | ✅ |  | ✅ | 5.2 s |
+    | debian-trixie | failed | ✅ | ✅ | ❌ | ✅ |  | 5.2 s |
+    | a&#124;b &#96;&#96;&#96; &#60;b&#62;&#42;x&#42;&#60;/b&#62; | no verdict | ⚠️ |  |  |  |  | 5.2 s |
+
+    <sub>postroj 1.2.3 on Linux 6.1.0, 1970-01-01T00&#58;00&#58;00Z, 9.0 s: <code>postroj pkgprobe --image debian-&#42; -p https&#58;//h/x</code></sub>
+
+    <details><summary>❌ <b>debian-trixie</b>: failed</summary>
+
+    - ❌ **unit web.service**: a&#124;b &#96;&#96;&#96; &#60;b&#62;&#42;x&#42;&#60;/b&#62;
+
+    systemctl status a&#124;b &#96;&#96;&#96; &#60;b&#62;&#42;x&#42;&#60;/b&#62;:
+
+    ````text
+    a|b
+    ```
+    <b>*x*</b>
+    ````
+
+    what listens:
+
+    ```text
+    127.0.0.1:22 sshd
+    ```
+
+    </details>
+
+    <details><summary>⚠️ <b>a&#124;b &#96;&#96;&#96; &#60;b&#62;&#42;x&#42;&#60;/b&#62;</b>: no verdict</summary>
+
+    - ⚠️ **boot**: a&#124;b &#96;&#96;&#96; &#60;b&#62;&#42;x&#42;&#60;/b&#62;; postroj doctor
+
+    the last of the container&#39;s console:
+
+    ````text
+    a|b
+    ```
+    <b>*x*</b>
+    ````
+
+    </details>
+    ");
+}
+
+#[test]
+fn tap_of_three_images() {
+    insta::assert_snapshot!(Format::Tap.render(&hostile("a \"b\" # TODO \\\nnot ok 7")), @r#"
+    TAP version 13
+    1..9
+    # postroj 1.2.3 on Linux 6.1.0, 1970-01-01T00:00:00Z
+    # postroj pkgprobe --image debian-* -p https://h/x
+    ok 1 - debian-bookworm: boot
+    ok 2 - debian-bookworm: install ./web_1.0_all.deb
+    ok 3 - debian-bookworm: unit web.service
+    ok 4 - debian-bookworm: network tcp://localhost:80
+    # debian-bookworm: passed in 5.2 s
+    ok 5 - debian-trixie: boot
+    ok 6 - debian-trixie: install a "b" \# TODO \\ not ok 7
+    not ok 7 - debian-trixie: unit web.service
+      ---
+      verdict: failed
+      seconds: 1.500
+      message:
+        - "a \"b\" # TODO \\"
+        - "not ok 7"
+      x_systemctl_status_a__b____TODO___not_ok_7:
+        - "a \"b\" # TODO \\"
+        - "not ok 7"
+      ...
+    ok 8 - debian-trixie: network a "b" \# TODO \\ not ok 7
+    # debian-trixie: failed in 5.2 s
+    not ok 9 - a "b" \# TODO \\ not ok 7: boot
+      ---
+      verdict: error
+      seconds: 5.200
+      message:
+        - "a \"b\" # TODO \\"
+        - "not ok 7; postroj doctor"
+      x_the_last_of_the_container_s_console:
+        - "a \"b\" # TODO \\"
+        - "not ok 7"
+      ...
+    # a "b" # TODO \ not ok 7: no verdict in 5.2 s
+    "#);
+}
+
+#[test]
+fn junit_of_three_images() {
+    insta::assert_snapshot!(Format::Junit.render(&hostile("<a> ]]> \u{1b}[1mb\u{1b}[0m\u{0}\n&")), @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <testsuites>
+      <testsuite id="0" package="postroj" name="debian-bookworm" timestamp="1970-01-01T00:00:00" hostname="host" tests="4" failures="0" errors="0" skipped="0" time="5.200">
+        <properties>
+          <property name="postroj.version" value="1.2.3"/>
+          <property name="postroj.command" value="postroj pkgprobe --image debian-* -p https://h/x"/>
+          <property name="host.kernel" value="6.1.0"/>
+          <property name="image" value="debian-bookworm"/>
+          <property name="packages" value="./web_1.0_all.deb"/>
+          <property name="verdict" value="passed"/>
+          <property name="systemd.version" value="252.39-1~deb12u1"/>
+        </properties>
+        <testcase classname="debian-bookworm" name="boot" time="0.400"/>
+        <testcase classname="debian-bookworm" name="install ./web_1.0_all.deb" time="3.200"/>
+        <testcase classname="debian-bookworm" name="unit web.service" time="1.500"/>
+        <testcase classname="debian-bookworm" name="network tcp://localhost:80" time="1.500"/>
+        <system-out>--- install
+    Unpacking web
+    Setting up web
+    </system-out>
+        <system-err></system-err>
+      </testsuite>
+      <testsuite id="1" package="postroj" name="debian-trixie" timestamp="1970-01-01T00:00:00" hostname="host" tests="4" failures="1" errors="0" skipped="0" time="5.200">
+        <properties>
+          <property name="postroj.version" value="1.2.3"/>
+          <property name="postroj.command" value="postroj pkgprobe --image debian-* -p https://h/x"/>
+          <property name="host.kernel" value="6.1.0"/>
+          <property name="image" value="debian-trixie"/>
+          <property name="packages" value="&lt;a&gt; ]]&gt; b\u{0} &amp;"/>
+          <property name="verdict" value="failed"/>
+          <property name="systemd.version" value="252.39-1~deb12u1"/>
+        </properties>
+        <testcase classname="debian-trixie" name="boot" time="0.400"/>
+        <testcase classname="debian-trixie" name="install &lt;a&gt; ]]&gt; b\u{0} &amp;" time="3.200"/>
+        <testcase classname="debian-trixie" name="unit web.service" time="1.500">
+          <failure type="failed" message="&lt;a&gt; ]]&gt; b\u{0} &amp;">&lt;a&gt; ]]&gt; b\u{0}
+    &amp;
+    --- systemctl status &lt;a&gt; ]]&gt; b\u{0}\n&amp;
+    &lt;a&gt; ]]&gt; b\u{0}
+    &amp;
+    </failure>
+        </testcase>
+        <testcase classname="debian-trixie" name="network &lt;a&gt; ]]&gt; b\u{0} &amp;" time="1.500"/>
+        <system-out>--- install
+    &lt;a&gt; ]]&gt; b\u{0}
+    &amp;
+    --- what listens
+    127.0.0.1:22 sshd
+    </system-out>
+        <system-err></system-err>
+      </testsuite>
+      <testsuite id="2" package="postroj" name="&lt;a&gt; ]]&gt; b\u{0} &amp;" timestamp="1970-01-01T00:00:00" hostname="host" tests="1" failures="0" errors="1" skipped="0" time="5.200">
+        <properties>
+          <property name="postroj.version" value="1.2.3"/>
+          <property name="postroj.command" value="postroj pkgprobe --image debian-* -p https://h/x"/>
+          <property name="host.kernel" value="6.1.0"/>
+          <property name="image" value="&lt;a&gt; ]]&gt; b\u{0} &amp;"/>
+          <property name="packages" value="./web_1.0_all.deb"/>
+          <property name="verdict" value="error"/>
+        </properties>
+        <testcase classname="&lt;a&gt; ]]&gt; b\u{0} &amp;" name="boot" time="5.200">
+          <error type="no verdict" message="&lt;a&gt; ]]&gt; b\u{0} &amp;; postroj doctor">&lt;a&gt; ]]&gt; b\u{0}
+    &amp;; postroj doctor
+    --- the last of the container&#39;s console
+    &lt;a&gt; ]]&gt; b\u{0}
+    &amp;
+    </error>
+        </testcase>
+        <system-out>--- the last of the container&#39;s console
+    &lt;a&gt; ]]&gt; b\u{0}
+    &amp;
+    </system-out>
+        <system-err>&lt;a&gt; ]]&gt; b\u{0}
+    &amp;</system-err>
+      </testsuite>
+    </testsuites>
+    "#);
+}
+
+#[test]
+fn json_says_which_run_it_was() {
+    let json: serde_json::Value =
+        serde_json::from_str(&Format::Json.render(&hostile(HOSTILE))).expect("JSON");
+    assert_eq!(json["format"], 2);
+    assert_eq!(json["run"]["started"], "1970-01-01T00:00:00Z");
+    assert_eq!(json["run"]["arguments"][4], "https://h/x");
+    assert_eq!(json["images"][1]["evidence"][0]["text"], HOSTILE);
+    assert_eq!(json["images"][1]["evidence"][0]["checks"][0], 0);
+    assert_eq!(json["images"][2]["verdict"], "error");
+}
+
+#[test]
+fn evidence_is_bounded_in_every_document() {
+    let long = "x".repeat(1 << 20);
+    let mut report = hostile("short");
+    report.images[1].evidence = vec![Evidence::new("long", &long).about_checks(vec![0])];
+    report.images[1].phases[0].output = "y".repeat(1 << 20);
+    for format in [Format::Junit, Format::Tap, Format::Markdown] {
+        let length = format.render(&report).len();
+        assert!(length < 512 * 1024, "{format}: {length}");
+    }
+    // GitHub takes no more than that, however many images there are.
+    let many: Vec<ImageReport> = (0..200)
+        .map(|number| failed(&format!("image-{number}"), &long))
+        .collect();
+    assert!(Format::Markdown.render(&run(many)).len() < 1024 * 1024);
+}
+
+/// Whether a text is well-formed XML, each element of which is one of a `JUnit` document.
+fn assert_is_junit(xml: &str) {
+    let mut reader = quick_xml::Reader::from_str(xml);
+    reader.config_mut().check_end_names = true;
+    let mut depth = 0;
+    loop {
+        match reader.read_event().expect("well-formed") {
+            quick_xml::events::Event::Start(_) => depth += 1,
+            quick_xml::events::Event::End(_) => depth -= 1,
+            quick_xml::events::Event::Eof => break,
+            _ => {}
+        }
+    }
+    assert_eq!(depth, 0);
+    // XML 1.0, section 2.2.
+    let is_character = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    assert!(xml.chars().all(is_character));
+    let opened = xml.matches('<').count();
+    let ours = [
+        "<?xml",
+        "<testsuite",
+        "</testsuite",
+        "<propert",
+        "</properties",
+        "<testcase",
+        "</testcase",
+        "<failure",
+        "</failure",
+        "<error",
+        "</error",
+        "<system-",
+        "</system-",
+    ];
+    assert_eq!(
+        opened,
+        ours.iter()
+            .map(|element| xml.matches(element).count())
+            .sum::<usize>()
+    );
+}
+
+/// Whether a text is a TAP document with so many test points and nothing that is none of its lines.
+fn assert_is_tap(tap: &str, count: usize) {
+    let mut lines = tap.lines();
+    assert_eq!(lines.next(), Some("TAP version 13"));
+    assert_eq!(lines.next(), Some(format!("1..{count}").as_str()));
+    let mut number = 0;
+    for line in lines {
+        if line.starts_with("  ") || line.starts_with("# ") || line == "#" {
+            continue;
+        }
+        number += 1;
+        let rest = line.strip_prefix("not ").unwrap_or(line);
+        assert!(rest.starts_with(&format!("ok {number} - ")), "{line}");
+        assert!(!rest.replace("\\#", "").contains('#'), "{line}");
+    }
+    assert_eq!(number, count);
+}
+
+/// Whether what a container says has opened nothing in a Markdown document: every `<` outside of the
+/// blocks is ours.
+fn assert_is_markdown(markdown: &str) {
+    let mut fence: Option<&str> = None;
+    for line in markdown.lines() {
+        match fence {
+            Some(open) if line == open => fence = None,
+            Some(_) => {}
+            None if line.starts_with("```") => fence = line.strip_suffix("text"),
+            None => {
+                let mut rest = line.to_owned();
+                for ours in [
+                    "<details><summary>",
+                    "</summary>",
+                    "</details>",
+                    "<sub>",
+                    "</sub>",
+                    "<code>",
+                    "</code>",
+                    "<b>",
+                    "</b>",
+                ] {
+                    rest = rest.replacen(ours, "", 1);
+                }
+                assert!(!rest.contains('<'), "{line}");
+                if line.starts_with('|') {
+                    assert_eq!(line.matches('|').count(), 9, "{line}");
+                }
+            }
+        }
+    }
+    assert_eq!(fence, None, "{markdown}");
+}
+
+fn assert_all_hold(text: &str) {
+    let report = hostile(text);
+    assert_is_junit(&Format::Junit.render(&report));
+    assert_is_tap(&Format::Tap.render(&report), 9);
+    assert_is_markdown(&Format::Markdown.render(&report));
+    serde_json::from_str::<serde_json::Value>(&Format::Json.render(&report)).expect("JSON");
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    assert_all_hold(HOSTILE);
+    for piece in HOSTILE.split(' ') {
+        assert_all_hold(piece);
+    }
+    assert_all_hold("");
+}
+
+proptest! {
+    #[test]
+    fn any_text_stays_text(text in any::<String>()) {
+        assert_all_hold(&text);
+    }
+
+    #[test]
+    fn markup_stays_text(text in "[<>&\"'\\]\\[|`#\\\\ \n\r\t.~*_a\u{0}\u{1b}-]{0,60}") {
+        assert_all_hold(&text);
+    }
+}
