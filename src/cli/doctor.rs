@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use postroj::machine::{Hierarchies, Layout, MINIMUM_SYSTEMD, Nspawn, is_booted_with_systemd};
+use postroj::machine::{
+    Hierarchies, INSTALL_PASTA, Layout, MINIMUM_SYSTEMD, Nspawn, find_pasta, is_booted_with_systemd,
+};
 use serde::Serialize;
 
 use super::config::Settings;
@@ -227,15 +229,23 @@ fn bootstrap() -> Finding {
 }
 
 fn pasta() -> Finding {
-    // What containers will get a network of their own from. Now they share the host's.
-    Finding::ok(
-        "network",
-        if in_path("pasta") {
-            "the host's own (pasta is installed, and not used yet)"
-        } else {
-            "the host's own"
-        },
-    )
+    if find_pasta().is_none() {
+        return Finding::other(
+            Level::Warning,
+            "network",
+            "pasta is not installed: containers share the host's network and ports",
+            INSTALL_PASTA,
+        );
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        return Finding::other(
+            Level::Warning,
+            "network",
+            "no /dev/net/tun, which pasta needs: containers share the host's network and ports",
+            "modprobe tun; in a container: start it with --device /dev/net/tun",
+        );
+    }
+    Finding::ok("network", "pasta is installed")
 }
 
 fn space(state_dir: &Path) -> Finding {

@@ -215,6 +215,19 @@ impl Cgroups {
             .collect()
     }
 
+    /// Makes one beside that which systemd-nspawn makes for the container's processes, for another
+    /// process that goes with the container; opens the file by which that joins it.
+    pub(super) fn beside(&self, name: &str) -> io::Result<OwnedFd> {
+        // To be found by [`Self::kill`], one hierarchy will do.
+        let tracking = self.unified.as_ref().or(self.directories.first());
+        let tracking = tracking.ok_or_else(|| io::Error::other("no cgroups are mounted"))?;
+        let directory = tracking.join(name);
+        // After a reboot of the container it is there.
+        create_directory(&directory)?;
+        let procs = directory.join("cgroup.procs");
+        Ok(fs::File::options().write(true).open(procs)?.into())
+    }
+
     /// Kills whatever is left in them; [`Self::remove`] waits until it is gone.
     pub(super) fn kill(&self) {
         if let Some(unified) = &self.unified {

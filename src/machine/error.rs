@@ -22,6 +22,9 @@ pub enum MachineError {
     /// This process may not do what containers need.
     #[error("containers need root")]
     NotRoot,
+    /// The host cannot give a container a network of its own.
+    #[error("no network of its own for the container: {0}")]
+    NoNat(&'static str),
     /// The host refused something.
     #[error("cannot {action}: {source}")]
     Host {
@@ -112,6 +115,9 @@ impl MachineError {
             ),
             Self::OldNspawn { .. } => Some("update systemd on this host"),
             Self::NotRoot => Some("run it with sudo"),
+            Self::NoNat(_) => Some(
+                "install pasta: apt-get install passt (Debian, Ubuntu), dnf install passt (Fedora and its kin); or share the host's network: --network host",
+            ),
             Self::HostBus(_) => {
                 Some("is the host's D-Bus system bus up? `systemctl status dbus` tells")
             }

@@ -14,8 +14,12 @@ pub struct Isolation {
 /// The network of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Network {
-    /// The host's own.
+    /// [`Network::Nat`] where the host has what that needs, [`Network::Host`] elsewhere.
     #[default]
+    Auto,
+    /// One of its own, from which pasta leads out and nothing leads in.
+    Nat,
+    /// The host's own.
     Host,
     /// Nothing but a loopback device of its own.
     None,

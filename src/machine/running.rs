@@ -15,6 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use super::MachineError;
 use super::host::{self, Host, Launched};
 use super::isolation::Isolation;
+use super::network::{self, Arranged};
 use super::nspawn::Nspawn;
 use super::overlay::Overlaid;
 use super::runtime::{self, Runtime};
@@ -77,6 +78,11 @@ impl Running {
             Ok::<_, MachineError>((host, in_use))
         };
         let (nspawn, (host, in_use)) = tokio::try_join!(Nspawn::find(), prepare)?;
+        let Arranged {
+            uplink,
+            resolv_conf,
+            note,
+        } = network::arrange(launch.isolation.network).map_err(MachineError::NoNat)?;
         let mut spec = Spec {
             machine: String::new(),
             image: launch.image,
@@ -85,10 +91,11 @@ impl Running {
             writable: launch.writable,
             overlaid: launch.overlaid,
             isolation: launch.isolation,
+            uplink,
             payload: launch.payload,
             cgroups: host.cgroup_owner(),
             nspawn: nspawn.path,
-            resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+            resolv_conf,
             owner: std::process::id(),
         };
         for name in runtime::names(&launch.wanted) {
@@ -98,7 +105,8 @@ impl Running {
             }
             spec.machine = name;
             spec.directory = directory;
-            if let Some(running) = Self::attempt(host.as_ref(), &spec).await? {
+            if let Some(mut running) = Self::attempt(host.as_ref(), &spec).await? {
+                running.notes.extend(note);
                 return Ok(running);
             }
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::isolation::Isolation;
+use super::network::Uplink;
 use super::overlay::Overlaid;
 
 /// The line that makes the container stay up when postroj ends.
@@ -40,6 +41,8 @@ pub(super) struct Spec {
     pub(super) overlaid: Vec<Overlaid>,
     /// How it is kept apart from the host.
     pub(super) isolation: Isolation,
+    /// Where its packets go, which comes of that.
+    pub(super) uplink: Uplink,
     /// What runs in it.
     pub(super) payload: Payload,
     /// Who looks after its cgroups.

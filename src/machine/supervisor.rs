@@ -21,7 +21,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::cgroup::{self, Cgroups, Hierarchies, Layout};
-use super::isolation::Network;
+use super::network::Uplink;
+use super::pasta::Link;
 use super::root::{self, Assembled};
 use super::runtime::{self, Record};
 use super::spec::{
@@ -107,6 +108,8 @@ struct Supervisor<'a> {
 enum Reason {
     Itself(ExitStatus),
     Asked,
+    /// It cannot be what it is to be.
+    Unfit(String),
 }
 
 /// With which systemd-nspawn under `--keep-unit` asks to be started anew: its container has rebooted.
@@ -229,6 +232,9 @@ impl<'a> Supervisor<'a> {
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let mut output_open = true;
         let mut leader = None;
+        let spec = self.spec;
+        let mut link = Link::new(&spec.uplink, spec.directory.join("fs"));
+        let (mut booted, mut told) = (None, false);
         let mut buffer = vec![0; 8192];
         let mut message = vec![0; 8192];
         let reason = loop {
@@ -240,12 +246,12 @@ impl<'a> Supervisor<'a> {
                 },
                 length = notify.recv(&mut message) => {
                     let text = String::from_utf8_lossy(&message[..length?]).into_owned();
-                    let ready = self.heard(&text, &mut leader, pid)?;
-                    if let Some(leader) = ready {
-                        let compose = self.compose;
-                        teller.tell(&Told::Ready { leader, compose }).await;
+                    booted = self.heard(&text, &mut leader, pid)?.or(booted);
+                    if let Some(leader) = leader {
+                        link.follow(leader, || self.cgroups.iter().map(|own| own.beside("pasta")).collect());
                     }
                 }
+                () = link.change() => {}
                 word = lifeline.next() => match word {
                     Word::Detach => self.record(leader.unwrap_or_default(), true)?,
                     Word::Reboot => {}
@@ -256,10 +262,26 @@ impl<'a> Supervisor<'a> {
                 },
                 _ = terminate.recv() => break Reason::Asked,
             }
+            if let Some(leader) = booted {
+                // Nothing true can be found out of a container that has lost its network.
+                if let Some(message) = link.failure() {
+                    break Reason::Unfit(message);
+                }
+                if link.is_up() && !told {
+                    let compose = self.compose;
+                    teller.tell(&Told::Ready { leader, compose }).await;
+                    told = true;
+                }
+            }
         };
+        link.end().await;
         let (status, is_asked) = match reason {
             Reason::Itself(status) => (status, false),
             Reason::Asked => (self.end(&mut child, pid, leader).await?, true),
+            Reason::Unfit(message) => {
+                self.end(&mut child, pid, leader).await?;
+                return Err(io::Error::other(message));
+            }
         };
         if output_open {
             // What is in the pipe now; somebody else may hold it open.
@@ -440,7 +462,7 @@ fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
         "--register={}",
         if registered { "yes" } else { "no" }
     ));
-    if spec.isolation.network == Network::None {
+    if spec.uplink != Uplink::Host {
         arguments.push("--private-network".to_owned());
     }
     match &spec.payload {

@@ -13,6 +13,7 @@ use reqwest::redirect;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use url::{Host, Url};
 
@@ -121,6 +122,7 @@ impl Prober {
             target: target.clone(),
             deadline: Instant::now() + self.patience,
             owner: is_shared.then_some(self.leader),
+            host: Handle::current(),
         };
         let patience = self.patience;
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -148,6 +150,9 @@ struct Check {
     /// The container's init, if the container shares the host's network: then what answers on
     /// `localhost` may be the host.
     owner: Option<i32>,
+    /// Whose threads are in the host's network. They look names up: the nameservers that this
+    /// process knows may be out of the container's reach.
+    host: Handle,
 }
 
 /// Moves this thread into a namespace, and makes a runtime whose sockets and threads are there.
@@ -189,7 +194,7 @@ async fn until_it_answers(check: Check, patience: Duration) -> Outcome {
 
 /// Tries every address of the target's host at once; the first that answers well counts.
 async fn attempt(check: &Check) -> Result<String, String> {
-    let addresses = resolve(&check.target).await?;
+    let addresses = resolve(&check.target, &check.host).await?;
     let mut attempts: FuturesUnordered<_> = addresses
         .into_iter()
         .map(|address| async move {
@@ -228,7 +233,7 @@ impl Check {
     }
 }
 
-async fn resolve(target: &NetworkTarget) -> Result<Vec<SocketAddr>, String> {
+async fn resolve(target: &NetworkTarget, host: &Handle) -> Result<Vec<SocketAddr>, String> {
     let at = |address: IpAddr| SocketAddr::new(address, target.port);
     match target.url.host() {
         Some(Host::Ipv4(address)) => Ok(vec![at(address.into())]),
@@ -241,10 +246,15 @@ async fn resolve(target: &NetworkTarget) -> Result<Vec<SocketAddr>, String> {
                 at(Ipv4Addr::LOCALHOST.into()),
             ]),
             Err(_) => {
-                let found = tokio::net::lookup_host((name, target.port)).await;
-                let found: Vec<SocketAddr> = found
-                    .map_err(|error| format!("cannot resolve {name}: {error}"))?
-                    .collect();
+                let (wanted, port) = (name.to_owned(), target.port);
+                let look = async move {
+                    let found = tokio::net::lookup_host((wanted, port)).await?;
+                    Ok::<Vec<_>, std::io::Error>(found.collect())
+                };
+                let found = host.spawn(look).await.map_err(std::io::Error::other);
+                let found = found
+                    .flatten()
+                    .map_err(|error| format!("cannot resolve {name}: {error}"))?;
                 if found.is_empty() {
                     return Err(format!("cannot resolve {name}"));
                 }
@@ -338,9 +348,8 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_is_both_loopback_addresses() {
-        let found = resolve(&NetworkTarget::parse("http://localhost:81").unwrap())
-            .await
-            .unwrap();
+        let target = NetworkTarget::parse("http://localhost:81").unwrap();
+        let found = resolve(&target, &Handle::current()).await.unwrap();
         assert_eq!(
             found,
             ["[::1]:81".parse().unwrap(), "127.0.0.1:81".parse().unwrap()]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::http::{Answer, Server};
 use crate::support::registry::Registry;
-use crate::support::{Deb, Place, cache, process, tree};
+use crate::support::{Deb, Place, process, tree};
 
 /// Boots the image, asks for a unit of its own, then for a package from its repositories.
 fn boots_and_installs(place: &Place, image: &str) {
@@ -13,7 +13,6 @@ fn boots_and_installs(place: &Place, image: &str) {
         .pkgprobe(image, ["--check-unit", "systemd-journald"])
         .run()
         .exits(0);
-    let _port = cache::port(8000);
     place
         .pkgprobe(
             image,

@@ -139,6 +139,10 @@ fn of_commands() {
           --boot-timeout <TIME>     How long the boot may take [default: 60]
           --install-timeout <TIME>  How long the installation may take [default: 15m]
           --timeout <TIME>          How long all of it may take [default: no limit]
+          --network <NETWORK>       The container's network: nat is one of its own, from which pasta
+                                    leads out and nothing leads in; host is the host's; none is a
+                                    loopback device and nothing else, as with --offline [default: nat
+                                    where pasta is installed, else host]
           --boot <PROFILE>          How much of the image's system is started [default: trimmed]
                                     [possible values: trimmed, full]
           --keep                    Leave the container up, and say how to get in and how to end it

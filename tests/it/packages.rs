@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::http::{Answer, Server};
-use crate::support::{Deb, Place, cache, process};
+use crate::support::{Deb, Place, process};
 
 /// The URL that the machine's own apt has for the package.
 fn url(package: &str) -> String {
@@ -23,7 +23,6 @@ fn url(package: &str) -> String {
 }
 
 fn webfs_by_url(place: &Place) {
-    let _port = cache::port(8000);
     let url = url("webfs");
     place
         .pkgprobe(
@@ -53,7 +52,6 @@ fn webfs_by_url_on_a_host_with_systemd() {
 
 #[test]
 fn lighttpd_by_name() {
-    let _port = cache::port(80);
     Place::direct()
         .pkgprobe(
             "debian-bookworm",
@@ -72,7 +70,6 @@ fn lighttpd_by_name() {
 
 #[test]
 fn redis_by_name() {
-    let _port = cache::port(6379);
     Place::direct()
         .pkgprobe(
             "debian-bookworm",

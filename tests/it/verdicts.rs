@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::http::{Answer, Server};
-use crate::support::{Deb, Place, cache, deb, image, place, process};
+use crate::support::{Deb, Place, deb, image, place, process};
 
 const IMAGE: &str = "debian-bookworm";
 
@@ -22,7 +22,6 @@ fn unit_that_does_not_exist() {
 
 #[test]
 fn port_that_nobody_listens_on() {
-    let _port = cache::port(8097);
     Place::direct()
         .pkgprobe(
             IMAGE,
@@ -185,7 +184,6 @@ fn answering(place: &Place, port: u16, status: &str) -> process::Outcome {
 #[test]
 fn http_statuses() {
     let place = Place::direct();
-    let _port = cache::port(8096);
     answering(&place, 8096, "500 Oops")
         .exits(1)
         .stdout_has("500");

@@ -3,7 +3,7 @@
 //! ```text
 //! <name>/            an artefact: complete once it has this name, for it is renamed into place
 //! <name>.partial/    one in the making, or left by a run that died
-//! locks/<name>       held while an artefact is made, a port is used, …
+//! locks/<name>       held while an artefact is made, an image is pulled, …
 //! ```
 
 use std::fs::{self, File};
@@ -75,11 +75,6 @@ impl Lock {
         file.lock_shared().expect("flock");
         Self(file)
     }
-}
-
-/// Containers share the host's network: who makes one listen on a port holds the port meanwhile.
-pub(crate) fn port(number: u16) -> Lock {
-    Lock::exclusive(&format!("port-{number}"))
 }
 
 /// The path of the artefact `name`, made by `make` in an empty directory if the cache lacks it.

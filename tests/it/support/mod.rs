@@ -13,6 +13,7 @@
 //! | [`disk`] | file systems that fill up and lose their power |
 //! | [`http`] | a web server with faults |
 //! | [`archive`] | archives written entry by entry, however bad |
+//! | [`net`] | network namespaces that are a host's, with servers next door |
 //! | [`oci`] | images on that server, and postroj pulling them |
 //! | [`registry`] | a container registry on loopback |
 //! | [`sweep`] | what a run has left behind |
@@ -26,6 +27,7 @@ pub(crate) mod disk;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod nested;
+pub(crate) mod net;
 pub(crate) mod oci;
 pub(crate) mod place;
 pub(crate) mod process;

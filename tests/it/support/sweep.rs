@@ -107,7 +107,7 @@ fn processes(proc: &Path, found: &mut BTreeSet<String>) {
         let name = field("Name:");
         let namespaces = field("NSpid:").split_whitespace().count();
         // Unpacking and package managers under way are children with these names.
-        let ours = ["postroj", "systemd-nspawn", "mmdebstrap", "pasta"]
+        let ours = ["postroj", "systemd-nspawn", "mmdebstrap", "pasta", "passt"]
             .iter()
             .any(|ours| name.starts_with(ours));
         if (ours || namespaces > 1) && !field("State:").starts_with('Z') {

@@ -9,10 +9,10 @@ use super::process::tool;
 
 /// A machine as people have it: systemd is PID 1, containers are registered with machined.
 pub(crate) fn host() -> PathBuf {
-    cache::artefact("tree-host-1", |tree| {
+    cache::artefact("tree-host-2", |tree| {
         bootstrap(
             tree,
-            "systemd-sysv,dbus,systemd-container,libnss-mymachines,mmdebstrap,ca-certificates",
+            "systemd-sysv,dbus,systemd-container,libnss-mymachines,mmdebstrap,ca-certificates,passt",
         );
     })
 }

@@ -1,0 +1,234 @@
+//! pasta, which carries packets between a container's network and the host's sockets.
+//!
+//! It runs in the foreground, as a child of the supervisor that goes with it. It is asked to forward
+//! no port and to keep the gateway's address for the gateway, so that nothing of the host's loopback
+//! device is reached from inside, nor the other way round. See pasta(1).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::mount::UnmountFlags;
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+use tokio::process::Child;
+
+use super::network::{Pasta, Uplink};
+use super::sys;
+
+/// How much of what it says is kept.
+const SAID_LIMIT: usize = 4096;
+
+/// What leads out of a container, from before it is there until it is gone.
+pub(super) struct Link<'a> {
+    wanted: Option<&'a Pasta>,
+    scratch: PathBuf,
+    /// The process whose namespaces it is for.
+    leader: Option<i32>,
+    running: Option<Running>,
+    failure: Option<String>,
+}
+
+impl<'a> Link<'a> {
+    /// `scratch` is a directory that only this mount namespace sees.
+    pub(super) fn new(uplink: &'a Uplink, scratch: PathBuf) -> Self {
+        Self {
+            wanted: match uplink {
+                Uplink::Pasta(pasta) => Some(pasta),
+                Uplink::Host | Uplink::Loopback => None,
+            },
+            scratch,
+            leader: None,
+            running: None,
+            failure: None,
+        }
+    }
+
+    /// Takes the container's init, which is another one after a reboot; then it has to be up again.
+    /// pasta joins the cgroups that `join` gives.
+    pub(super) fn follow(&mut self, leader: i32, join: impl FnOnce() -> io::Result<Vec<OwnedFd>>) {
+        let Some(pasta) = self.wanted.filter(|_| self.leader != Some(leader)) else {
+            return;
+        };
+        // The one before goes with its container: this kills it.
+        self.running = None;
+        self.leader = Some(leader);
+        self.failure = None;
+        let started =
+            join().and_then(|cgroups| Running::start(pasta, leader, &self.scratch, cgroups));
+        match started {
+            Ok(running) => self.running = Some(running),
+            Err(error) => self.fail(&error.to_string()),
+        }
+    }
+
+    /// Waits until something of it has changed.
+    pub(super) async fn change(&mut self) {
+        let Some(running) = &mut self.running else {
+            return std::future::pending().await;
+        };
+        if let Change::Ended(said) = running.change().await {
+            self.running = None;
+            self.fail(&said);
+        }
+    }
+
+    /// Whether the container can be told to be ready, as far as this goes.
+    pub(super) fn is_up(&self) -> bool {
+        self.wanted.is_none() || self.running.as_ref().is_some_and(Running::is_up)
+    }
+
+    /// Why it is not up and will not be.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.clone()
+    }
+
+    /// Ends it, and waits until it is gone.
+    pub(super) async fn end(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            // One that has ended by itself is gone, too.
+            let _ = running.child.kill().await;
+        }
+    }
+
+    fn fail(&mut self, cause: &str) {
+        self.failure = Some(format!("the container has no network: pasta: {cause}"));
+    }
+}
+
+/// pasta, at work for one container.
+struct Running {
+    child: Child,
+    /// It writes its process number here when the container's network is set up.
+    initialised: pipe::Receiver,
+    is_up: bool,
+    errors: pipe::Receiver,
+    are_errors_open: bool,
+    said: Vec<u8>,
+}
+
+/// What has become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Change {
+    /// The container's network is up.
+    Up,
+    /// It has ended, and said why.
+    Ended(String),
+}
+
+impl Running {
+    /// Starts it for the namespaces of the process `leader`. `scratch` is a directory that only this
+    /// mount namespace sees; the process joins what is given of cgroups.
+    fn start(
+        pasta: &Pasta,
+        leader: i32,
+        scratch: &Path,
+        cgroups: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
+        let (initialised, number) = io::pipe()?;
+        let (errors, stderr) = io::pipe()?;
+        let mut command = std::process::Command::new(&pasta.program);
+        command
+            .args(["--foreground", "--quiet", "--config-net", "--no-map-gw"])
+            .args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"])
+            // It gives up every capability outside of the container. But to enter namespaces it has
+            // to be who made them.
+            .args(["--runas", "0"])
+            // A path below /proc would be refused: it has given up CAP_SYS_PTRACE by then.
+            .arg("--netns")
+            .arg(pin(leader, "net", scratch)?)
+            // The name stays when the container goes; it is this supervisor that ends it.
+            .arg("--no-netns-quit")
+            // Its standard output: nothing has to be made and removed for it.
+            .args(["--pid", "/proc/self/fd/1"]);
+        if !shares_users(leader)? {
+            command.arg("--userns").arg(pin(leader, "user", scratch)?);
+        }
+        for address in &pasta.forwarded {
+            command.arg("--dns-forward").arg(address.to_string());
+        }
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(number)
+            .stderr(stderr);
+        sys::confine(&mut command, cgroups, Signal::KILL);
+        let mut command = tokio::process::Command::from(command);
+        Ok(Self {
+            child: command.kill_on_drop(true).spawn()?,
+            initialised: pipe::Receiver::from_owned_fd(initialised.into())?,
+            is_up: false,
+            errors: pipe::Receiver::from_owned_fd(errors.into())?,
+            are_errors_open: true,
+            said: Vec::new(),
+        })
+    }
+
+    /// Whether the container's network is up.
+    fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Waits for the next change; nothing is lost when the wait is given up.
+    async fn change(&mut self) -> Change {
+        let mut number = [0; 32];
+        let mut buffer = [0; 1024];
+        loop {
+            tokio::select! {
+                biased;
+                length = self.errors.read(&mut buffer), if self.are_errors_open => match length {
+                    Ok(length @ 1..) => self.hear(&buffer[..length]),
+                    _ => self.are_errors_open = false,
+                },
+                Ok(_) = self.initialised.read(&mut number), if !self.is_up => {
+                    // The end of the pipe is no number, but that of the process comes with it.
+                    if number[0] != 0 {
+                        self.is_up = true;
+                        return Change::Up;
+                    }
+                    let _ = self.child.wait().await;
+                    return Change::Ended(self.last_words());
+                }
+                _ = self.child.wait(), if !self.are_errors_open => {
+                    return Change::Ended(self.last_words());
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, text: &[u8]) {
+        self.said.extend(text);
+        let excess = self.said.len().saturating_sub(SAID_LIMIT);
+        self.said.drain(..excess);
+    }
+
+    /// The last line that says something of the matter.
+    fn last_words(&self) -> String {
+        let said = String::from_utf8_lossy(&self.said);
+        let line = said
+            .lines()
+            .rfind(|line| !line.trim().is_empty() && !line.contains("to syslog"));
+        line.unwrap_or("it said nothing").trim().to_owned()
+    }
+}
+
+/// Mounts a namespace of a process where it can be found without a right over the process.
+fn pin(leader: i32, kind: &str, scratch: &Path) -> io::Result<PathBuf> {
+    let at = scratch.join(format!("{kind}.namespace"));
+    // That of a leader before a reboot.
+    while rustix::mount::unmount(&at, UnmountFlags::DETACH).is_ok() {}
+    File::create(&at)?;
+    rustix::mount::mount_bind(format!("/proc/{leader}/ns/{kind}"), &at)?;
+    Ok(at)
+}
+
+/// Whether a process has the user namespace of this one.
+fn shares_users(leader: i32) -> io::Result<bool> {
+    let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/user"));
+    Ok(of(&leader.to_string())? == of("self")?)
+}
