@@ -13,6 +13,7 @@
 //! | [`install`] | the package managers of the distributions |
 //! | [`probe`] | what is checked, and how |
 //! | [`pkgprobe`] | the main job, of all of these |
+//! | [`matrix`] | that on many images, several at once |
 //! | [`report`] | the result of a run and how it is written |
 //! | [`progress`] | the events of a long job, and who listens to them |
 //!
@@ -22,6 +23,7 @@ mod http;
 pub mod image;
 pub mod install;
 pub mod machine;
+pub mod matrix;
 pub mod packages;
 pub mod pkgprobe;
 pub mod probe;

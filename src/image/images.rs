@@ -43,6 +43,7 @@ pub struct ReadyImage {
 }
 
 /// The images: the catalogue, the store and what leads from one to the other.
+#[derive(Clone)]
 pub struct Images {
     pub(super) store: Store,
     pub(super) catalogue: Catalogue,
@@ -126,6 +127,13 @@ impl Images {
     #[must_use]
     pub fn with_package_cache(mut self, cache_dir: &Path) -> Self {
         self.cache_dir = Some(cache_dir.to_owned());
+        self
+    }
+
+    /// The same images for another who listens.
+    #[must_use]
+    pub fn telling(mut self, progress: SharedProgress) -> Self {
+        self.progress = progress;
         self
     }
 

@@ -30,6 +30,11 @@ impl Platform {
         }
     }
 
+    /// The architecture, as OCI and Go name it.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
     /// One without a variant, if the parts can be of one.
     pub(super) fn from_parts(os: &str, architecture: &str) -> Option<Self> {
         format!("{os}/{architecture}").parse().ok()

@@ -53,6 +53,7 @@ pub enum FetchError {
 }
 
 /// Fetches files into a cache.
+#[derive(Clone)]
 pub struct Fetcher {
     /// Whether the network is to be left alone.
     offline: bool,
@@ -85,6 +86,13 @@ impl Fetcher {
             directory: cache.join("downloads"),
             progress,
         }
+    }
+
+    /// The same for another who listens.
+    #[must_use]
+    pub fn telling(mut self, progress: SharedProgress) -> Self {
+        self.progress = progress;
+        self
     }
 
     /// Fetches a file, unless the cache has it as it is; gives its name, and the file itself, open:

@@ -405,7 +405,8 @@ async fn complete(guest: &Guest, profile: Profile) -> Result<(), GuestError> {
 }
 
 impl ImageReport {
-    fn begin(plan: &Plan) -> Self {
+    /// A report on what has not been tried yet.
+    pub(crate) fn begin(plan: &Plan) -> Self {
         Self {
             image: plan.image.to_string(),
             verdict: Verdict::Error,

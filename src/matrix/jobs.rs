@@ -1,0 +1,47 @@
+//! How many runs there are at once when nobody says so.
+
+use std::fs;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
+/// What a container may take while a package is installed in it, in bytes.
+const MEMORY: u64 = 2 << 30;
+
+/// Where a control group's limit on memory is, on either version; the first is there in a container,
+/// whose own group is its root.
+const LIMITS: [&str; 2] = [
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+];
+
+/// One run for each processor that this process may use (its affinity and its quota count), but no
+/// more than one for each 2 GiB of memory; at least one.
+pub fn default_jobs() -> usize {
+    jobs(available_parallelism().map_or(1, NonZero::get), memory())
+}
+
+fn jobs(processors: usize, memory: u64) -> usize {
+    let by_memory = usize::try_from(memory / MEMORY).unwrap_or(usize::MAX);
+    processors.min(by_memory).max(1)
+}
+
+/// The memory that this process may use, in bytes.
+fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    let total = info.totalram.saturating_mul(u64::from(info.mem_unit));
+    let limit = |path: &&str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    LIMITS.iter().filter_map(limit).fold(total, u64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_processors_nor_memory_are_promised_twice() {
+        assert_eq!(jobs(2, 24 << 30), 2);
+        assert_eq!(jobs(16, 8 << 30), 4);
+        assert_eq!(jobs(8, 1 << 30), 1);
+        assert!(default_jobs() >= 1);
+    }
+}
