@@ -68,6 +68,11 @@ const TRIMMED_GENERATORS: &[&str] = &[
     "systemd-veritysetup-generator",
 ];
 
+/// Whether a generator has nothing to do in any container.
+pub(super) fn is_for_no_container(generator: &str) -> bool {
+    TRIMMED_GENERATORS.contains(&generator)
+}
+
 /// The units that a trimmed boot does not wait for.
 const DEFERRED: &[&str] = &["systemd-logind.service", "systemd-user-sessions.service"];
 

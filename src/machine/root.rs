@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::generators;
 use super::overlay;
-use super::profile::{GENERATORS, UNITS};
+use super::profile::{self, GENERATORS, UNITS};
 use super::rootfs::Rootfs;
 use super::spec::{CgroupOwner, Payload, Spec, Writable};
 use super::sysusers;
@@ -22,6 +22,9 @@ const UNIFIED_ONLY: u32 = 258;
 
 /// What a mask is a link to; systemd.unit(5).
 const MASK: &str = "/dev/null";
+
+/// Where generators are masked until the container ends or reboots; systemd.generator(7).
+const RUNTIME_GENERATORS: &str = "run/systemd/system-generators";
 
 /// A root that stands, in the mount namespace of this process.
 pub(super) struct Assembled {
@@ -49,8 +52,19 @@ impl Assembled {
 
     /// Takes the masks of the boot away. A later boot has none: what is masked then, somebody in the
     /// container has masked.
-    pub(super) fn unmask(&mut self) {
+    ///
+    /// Generators that have nothing to do in any container are masked on until it ends or reboots,
+    /// where nothing is kept: each installation makes systemd run them several times.
+    pub(super) fn unmask(&mut self, leader: i32) {
         let masks = std::mem::take(&mut self.masks);
+        if let Ok(root) = Rootfs::open(Path::new(&format!("/proc/{leader}/root"))) {
+            let generators = masks
+                .iter()
+                .filter(|(directory, _)| directory == GENERATORS);
+            for (_, name) in generators.filter(|(_, name)| profile::is_for_no_container(name)) {
+                let _ = root.symlink(RUNTIME_GENERATORS, name, MASK);
+            }
+        }
         if let Ok(root) = Rootfs::open(&self.path()) {
             for (directory, name) in &masks {
                 // One that the container has replaced since is not ours any more.

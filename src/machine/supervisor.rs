@@ -348,7 +348,7 @@ impl<'a> Supervisor<'a> {
         let leader = leader
             .or_else(|| only_child(nspawn?))
             .ok_or_else(|| io::Error::other("systemd-nspawn did not tell the leader"))?;
-        self.root.unmask();
+        self.root.unmask(leader);
         self.record(leader, false)?;
         Ok(Some(leader))
     }
