@@ -9,6 +9,7 @@ mod duration;
 mod error;
 mod output;
 mod signals;
+mod table;
 mod terminal;
 
 use std::ffi::OsString;

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 
+use postroj::matrix::Observer;
 use postroj::progress::SharedProgress;
 use postroj::report::Palette;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Color;
 use super::error::{CommandError, one_line};
+use super::table;
 use super::terminal::{Bars, Lines};
 
 /// Where results, progress and errors go.
@@ -59,6 +61,28 @@ impl Output {
         } else {
             Arc::new(Lines::new())
         }
+    }
+
+    /// Who watches a run on these images.
+    pub(crate) fn observer(&self, names: &[String]) -> Arc<dyn Observer> {
+        if self.quiet || names.len() == 1 {
+            return Arc::new(table::One(self.progress()));
+        }
+        let terminal = std::io::stderr();
+        if !terminal.is_terminal() {
+            return Arc::new(table::Lines::new(names));
+        }
+        let size = rustix::termios::tcgetwinsize(terminal);
+        let (width, height) = size.map_or((0, 0), |size| (size.ws_col, size.ws_row));
+        let palette = if self.colours_err {
+            Palette::COLOURED
+        } else {
+            Palette::default()
+        };
+        // What does not say how large it is is as large as terminals have always been.
+        let or = |size: u16, usual: usize| if size == 0 { usual } else { size.into() };
+        let size = (or(width, 80), or(height, 24));
+        Arc::new(table::Table::new(names, palette, size))
     }
 
     /// Writes a result.

@@ -131,7 +131,7 @@ impl Progress for Lines {
     }
 }
 
-fn finished(title: &str, success: bool, elapsed: Duration) -> String {
+pub(super) fn finished(title: &str, success: bool, elapsed: Duration) -> String {
     let word = if success { "done" } else { "FAILED" };
     format!("{title}: {word} ({:.2} s)", elapsed.as_secs_f64())
 }

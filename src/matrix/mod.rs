@@ -11,7 +11,7 @@ mod select;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -19,9 +19,9 @@ use tokio::task::{Id, JoinSet};
 
 use crate::image::Images;
 use crate::install::Fetcher;
-use crate::pkgprobe::{self, Cancelled, Context, Plan};
+use crate::pkgprobe::{self, Context, Plan};
 use crate::progress::SharedProgress;
-use crate::report::{ImageReport, RunReport, Verdict};
+use crate::report::{ImageReport, Invocation, RunReport, Verdict};
 
 pub use facts::{Facts, TemplateError};
 pub use jobs::default_jobs;
@@ -62,6 +62,7 @@ pub async fn run(
     pace: Pace,
     resources: &Resources,
     observer: &Arc<dyn Observer>,
+    invocation: Invocation,
     cancelled: impl Future<Output = ()>,
 ) -> Result<RunReport, Cancelled> {
     let started = Instant::now();
@@ -102,11 +103,16 @@ pub async fn run(
             matrix.stop.send_replace(true);
         }
     }
+    let report = RunReport::new(invocation, matrix.finish(end), started.elapsed());
     if end == Some(End::Cancelled) {
-        return Err(Cancelled);
+        return Err(Cancelled(Box::new(report)));
     }
-    Ok(RunReport::new(matrix.finish(end), started.elapsed()))
+    Ok(report)
 }
+
+/// A run that was told to stop, and has left nothing behind; with what it had found until then.
+#[derive(Debug, Clone)]
+pub struct Cancelled(pub Box<RunReport>);
 
 /// Why a run ended before all images had their turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +123,8 @@ enum End {
     Failed(usize),
 }
 
-/// Why a run on an image has not come to its end.
-type Outcome = Result<ImageReport, Cancelled>;
+/// What comes of a run on an image.
+type Outcome = Result<ImageReport, pkgprobe::Cancelled>;
 
 /// The runs on their way.
 struct Matrix<'a> {
@@ -176,7 +182,10 @@ impl Matrix<'_> {
         let number = self.numbers.remove(&id).unwrap_or_default();
         let report = match report {
             Ok(Ok(report)) => report,
-            Ok(Err(Cancelled)) => self.not_run(number, end, "cut short"),
+            Ok(Err(pkgprobe::Cancelled(mut report))) => {
+                report.error = Some(self.why("cut short", end));
+                *report
+            }
             // Its message has been printed, and its container ended when it was dropped.
             Err(error) => {
                 let mut report = ImageReport::begin(&self.plans[number]);
@@ -189,18 +198,17 @@ impl Matrix<'_> {
         number
     }
 
-    /// The report on an image that has none of its own.
-    fn not_run(&self, number: usize, end: Option<End>, what: &str) -> ImageReport {
-        let mut report = ImageReport::begin(&self.plans[number]);
-        let why = match end {
+    /// What there is to say of an image that `what` became of.
+    fn why(&self, what: &str, end: Option<End>) -> String {
+        match end {
             Some(End::Failed(other)) => {
-                format!("--fail-fast, and {} failed", self.plans[other].image)
+                format!(
+                    "{what}: --fail-fast, and {} failed",
+                    self.plans[other].image
+                )
             }
-            Some(End::Cancelled) | None => "the run was cancelled".to_owned(),
-        };
-        report.error = Some(format!("{what}: {why}"));
-        report.timings.total = Duration::ZERO;
-        report
+            Some(End::Cancelled) | None => format!("{what}: the run was interrupted"),
+        }
     }
 
     /// The reports, with one for each image that had no turn.
@@ -208,7 +216,8 @@ impl Matrix<'_> {
         let mut reports = Vec::with_capacity(self.plans.len());
         for (number, report) in self.reports.iter().enumerate() {
             reports.push(report.clone().unwrap_or_else(|| {
-                let report = self.not_run(number, end, "not run");
+                let mut report = ImageReport::begin(&self.plans[number]);
+                report.error = Some(self.why("not run", end));
                 self.observer.ended(number, &report);
                 report
             }));

@@ -48,7 +48,19 @@ pub struct Plan {
     /// What of the image's system is started.
     pub profile: Profile,
     /// Whether the container stays up.
-    pub keep: bool,
+    pub keep: Keep,
+}
+
+/// When a container stays up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// In no case.
+    #[default]
+    Never,
+    /// When its verdict is not that all is well.
+    OnFailure,
+    /// In any case.
+    Always,
 }
 
 /// What a run needs from outside.
@@ -136,7 +148,18 @@ pub async fn run(
     }
     if let Some(machine) = machine {
         let ending = Instant::now();
-        let ended = if plan.keep && !is_cancelled {
+        let is_wanted = match plan.keep {
+            Keep::Never => false,
+            Keep::OnFailure => report.verdict != Verdict::Passed,
+            Keep::Always => true,
+        };
+        let ended = if is_wanted && !is_cancelled {
+            if plan.keep == Keep::OnFailure && plan.profile == Profile::Trimmed {
+                // Whoever looks around needs what the boot has left out. A guest that does not
+                // answer any more is kept as it is.
+                let complete = complete(machine.guest(), plan.profile);
+                let _ = tokio::time::timeout(LAST_WORDS, complete).await;
+            }
             let kept = machine.keep().await.map(drop);
             report.kept = kept.is_ok();
             kept
@@ -349,7 +372,7 @@ async fn test(
 ) -> Result<(), Problem> {
     report.systemd = Some(guest.systemd_version().await?);
     let is_trimmed = plan.profile == Profile::Trimmed;
-    if is_trimmed && (!packages.is_empty() || plan.keep) {
+    if is_trimmed && (!packages.is_empty() || plan.keep == Keep::Always) {
         complete(guest, plan.profile).await?;
     }
     let mut baselines = Baselines::look(guest, &plan.checks).await?;

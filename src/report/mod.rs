@@ -5,10 +5,10 @@
 mod case;
 mod clean;
 mod format;
-
 mod invocation;
 mod junit;
 mod markdown;
+mod table;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -22,6 +22,7 @@ use crate::probe::{Outcome, StartedBy};
 
 pub use format::{Format, UnknownFormat};
 pub use invocation::Invocation;
+pub use table::{cut, shortened, table};
 pub use text::{Palette, printable, render};
 
 /// What a run says about a package.
@@ -70,6 +71,8 @@ pub struct RunReport {
     pub verdict: Verdict,
     /// What was found on each image, in the order in which they were asked for.
     pub images: Vec<ImageReport>,
+    /// The images that were meant and cannot work.
+    pub skipped: Vec<Skipped>,
     /// How long all of it took, in seconds.
     #[serde(serialize_with = "seconds")]
     pub seconds: Duration,
@@ -91,9 +94,19 @@ impl RunReport {
             run,
             verdict,
             images,
+            skipped: Vec::new(),
             seconds,
         }
     }
+}
+
+/// An image that was left out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Skipped {
+    /// The image.
+    pub image: String,
+    /// Why it cannot work.
+    pub reason: String,
 }
 
 /// What a run has found, on one image.

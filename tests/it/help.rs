@@ -100,12 +100,18 @@ fn of_commands() {
     assert_snapshot!(of("pkgprobe"), @"
     Boot an image, install packages there, and check that their services run and answer
 
-    Usage: postroj pkgprobe [OPTIONS] --image <IMAGE>
+    Usage: postroj pkgprobe [OPTIONS]
 
     Options:
-          --image <IMAGE>           The image: a name of `postroj list-images`, a registry's NAME:TAG or
-                                    `docker://NAME`, the URL or the path (with a /) of a root-filesystem
-                                    tarball, or a directory
+          --image <IMAGE>           The image: a name of `postroj list-images`, a pattern for those
+                                    (debian-*), a registry's NAME:TAG or `docker://NAME`, the URL or the
+                                    path (with a /) of a root-filesystem tarball, or a directory; may be
+                                    repeated, or be a list with commas
+      -j, --jobs <N>                How many images are tested at once [default: one for each processor,
+                                    but no more than one for each 2 GiB of memory]
+          --fail-fast               Stop when the package is at fault on one image: the others are
+                                    reported as not run
+          --all-images              Test on every image of the catalogue that can work
           --pull <WHEN>             When to ask the image's source: always takes what the store has only
                                     if there is nothing newer, missing (the default) whenever the store
                                     has the image, never in any case
@@ -145,7 +151,8 @@ fn of_commands() {
                                     where pasta is installed, else host]
           --boot <PROFILE>          How much of the image's system is started [default: trimmed]
                                     [possible values: trimmed, full]
-          --keep                    Leave the container up, and say how to get in and how to end it
+          --keep [<WHEN>]           Leave the container up, and say how to get in and how to end it:
+                                    always, if nothing else is said, or on-failure, when not all is well
           --report <FORMAT=FILE>    Write a report to a file, as json, junit, tap or markdown; `-` is
                                     standard output; may be repeated
           --json                    Print the report as JSON: --report json=-

@@ -12,6 +12,7 @@ mod help;
 mod layers;
 mod machines;
 mod managers;
+mod matrix;
 mod network;
 mod packages;
 mod provisioning;

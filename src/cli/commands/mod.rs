@@ -1,5 +1,6 @@
 //! One file for each group of commands; the comments on the arguments are the help.
 
+pub(super) mod choosing;
 pub(super) mod generate;
 pub(super) mod getting;
 pub(super) mod images;
@@ -8,4 +9,5 @@ pub(super) mod login;
 pub(super) mod machines;
 pub(super) mod pkgprobe;
 pub(super) mod reporting;
+pub(super) mod running;
 pub(super) mod store;

@@ -1,22 +1,19 @@
 //! `pkgprobe`: the main job.
 
 mod plan;
-mod tell;
 
 use std::time::Duration;
 
-use postroj::install::Fetcher;
-use postroj::pkgprobe::{Cancelled, Context, run};
-use postroj::report::RunReport;
+use postroj::matrix::PackageRule;
 
+use super::choosing::Choosing;
 use super::getting::{Getting, Pull};
 use super::isolation::Apart;
 use super::reporting::Reporting;
 use crate::cli::config::Settings;
 use crate::cli::duration;
-use crate::cli::error::{CommandError, Exit, require_root};
+use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
-use crate::cli::signals::Signals;
 
 /// Boot an image, install packages there, and check that their services run and answer
 ///
@@ -25,10 +22,11 @@ use crate::cli::signals::Signals;
 /// started. When a check fails, the report shows why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pkgprobe {
-    /// The image: a name of `postroj list-images`, a registry's NAME:TAG or `docker://NAME`, the URL
-    /// or the path (with a /) of a root-filesystem tarball, or a directory
-    #[arg(long, value_name = "IMAGE")]
-    image: String,
+    #[command(flatten)]
+    choosing: Choosing,
+    /// Test on every image of the catalogue that can work
+    #[arg(long, conflicts_with = "images")]
+    all_images: bool,
     /// When to ask the image's source: always takes what the store has only if there is nothing
     /// newer, missing (the default) whenever the store has the image, never in any case
     #[arg(
@@ -43,8 +41,14 @@ pub(crate) struct Pkgprobe {
     getting: Getting,
     /// A package to install: an http(s) URL, a file, or a name that the distribution's
     /// repositories know; may be repeated
+    ///
+    /// In it, {image}, {distribution}, {version}, {codename}, {family} and {arch} stand for what each
+    /// image has: debian-bookworm, debian, 12, bookworm, debian and amd64, say; {arch} is amd64 or
+    /// arm64 in Debian's family, `x86_64` or `aarch64` in the others. `family=redhat,PACKAGE` is for the images of that
+    /// family (debian, redhat, suse, arch), `image=PATTERN,PACKAGE` for those with such a name. An
+    /// image that no package is for is a mistake if there are packages for others.
     #[arg(long = "package", short = 'p', value_name = "PACKAGE")]
-    packages: Vec<String>,
+    packages: Vec<PackageRule>,
     /// A unit that has to be up and stay up; without an ending it is a .service; may be repeated
     #[arg(long = "check-unit", value_name = "UNIT")]
     units: Vec<String>,
@@ -75,9 +79,16 @@ pub(crate) struct Pkgprobe {
     /// How much of the image's system is started
     #[arg(long, value_name = "PROFILE", default_value = "trimmed")]
     boot: BootProfile,
-    /// Leave the container up, and say how to get in and how to end it
-    #[arg(long)]
-    keep: bool,
+    /// Leave the container up, and say how to get in and how to end it: always, if nothing else is
+    /// said, or on-failure, when not all is well
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        default_missing_value = "always",
+        hide_possible_values = true
+    )]
+    keep: Option<KeepWhen>,
     #[command(flatten)]
     reporting: Reporting,
 }
@@ -91,44 +102,25 @@ enum BootProfile {
     Full,
 }
 
+/// When a container is left up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum KeepWhen {
+    /// In no case
+    Never,
+    /// When the verdict is not that all is well
+    OnFailure,
+    /// In any case
+    Always,
+}
+
 impl Pkgprobe {
     pub(crate) async fn run(
         self,
         settings: &Settings,
         output: &Output,
     ) -> Result<Exit, CommandError> {
-        let plan = self.plan(settings)?;
-        postroj::image::check(&settings.catalogue()?, &plan.image)?;
-        let reports = self.reporting.prepare()?;
-        require_root()?;
-        // Signals from now on end the run in order.
-        let mut signals = Signals::listen()?;
-        let progress = output.progress();
-        let images = self.getting.images(settings, &progress)?;
-        let fetcher = if plan.pull.offline {
-            Fetcher::offline(&settings.cache_dir, progress.clone())
-        } else {
-            Fetcher::new(&settings.cache_dir, progress.clone())
-        };
-        let context = Context {
-            images: &images,
-            fetcher: &fetcher,
-            progress,
-        };
-        let mut received = 0;
-        let cancelled = async { received = signals.next().await };
-        match run(&plan, &context, cancelled).await {
-            Err(Cancelled(report)) => {
-                let total = report.timings.total;
-                let report = RunReport::new(reports.invocation(), vec![*report], total);
-                reports.write_or_tell(&report);
-                Ok(Exit::Signal(received))
-            }
-            Ok(report) => {
-                let total = report.timings.total;
-                let report = RunReport::new(reports.invocation(), vec![report], total);
-                tell::tell(&report, &reports, output)
-            }
-        }
+        let run = self.plan(settings)?;
+        run.go((&self.getting, &self.reporting), settings, output)
+            .await
     }
 }

@@ -1,23 +1,65 @@
 //! What was typed → what was meant: the one place where a plan is made.
 
-use postroj::image::{PullOptions, Reference};
+use postroj::image::{Platform, PullOptions, Reference};
 use postroj::install::Package;
 use postroj::machine::Profile;
-use postroj::pkgprobe::Plan;
+use postroj::matrix::{Facts, packages_for};
+use postroj::pkgprobe::{Keep, Plan};
 use postroj::probe::{Check, NetworkTarget, Patience, UnitName};
 
-use super::{BootProfile, Pkgprobe};
+use super::{BootProfile, KeepWhen, Pkgprobe};
+use crate::cli::commands::running::Run;
 use crate::cli::config::Settings;
 use crate::cli::error::CommandError;
 
 impl Pkgprobe {
     /// What was typed → what was meant.
-    pub(super) fn plan(&self, settings: &Settings) -> Result<Plan, CommandError> {
-        let image = Reference::load(&self.image).map_err(CommandError::usage)?;
-        let packages: Vec<Package> = collect(&self.packages, Package::parse)?;
-        for package in &packages {
-            package.check().map_err(CommandError::usage)?;
+    pub(super) fn plan(&self, settings: &Settings) -> Result<Run, CommandError> {
+        if !self.choosing.has_images() && !self.all_images {
+            return Err(CommandError::usage("no image is named").with_hint(Some(
+                "name one with --image, or --all-images, or write a postroj.toml that does",
+            )));
         }
+        let catalogue = settings.catalogue()?;
+        let selection = self.choosing.images(&catalogue, self.all_images)?;
+        let platform = self.getting.platform.clone();
+        let platform = platform.unwrap_or_else(Platform::native);
+        let facts = selection.images.iter();
+        let facts: Vec<Facts> = facts
+            .map(|image| Facts::of(&catalogue, image, &platform))
+            .collect();
+        let mut plans = Vec::with_capacity(facts.len());
+        for (image, facts) in selection.images.iter().zip(&facts) {
+            let packages = packages_for(&self.packages, facts).map_err(CommandError::usage)?;
+            for package in &packages {
+                package.check().map_err(CommandError::usage)?;
+            }
+            plans.push(self.plan_for(image.clone(), packages, settings)?);
+        }
+        let mut notes = Vec::new();
+        for rule in &self.packages {
+            let is_for = |facts| rule.is_for(facts).is_ok_and(|is_for| is_for);
+            if !facts.iter().any(is_for) {
+                // A mistake, or what a run file has for images that were not asked for this time.
+                notes.push(format!(
+                    "package {rule}: none of the images is one that it is for"
+                ));
+            }
+        }
+        Ok(Run {
+            pace: self.choosing.pace(plans.len()),
+            plans,
+            left_out: selection.left_out,
+            notes,
+        })
+    }
+
+    fn plan_for(
+        &self,
+        image: Reference,
+        packages: Vec<Package>,
+        settings: &Settings,
+    ) -> Result<Plan, CommandError> {
         Ok(Plan {
             image,
             pull: PullOptions {
@@ -42,7 +84,11 @@ impl Pkgprobe {
                 BootProfile::Trimmed => Profile::Trimmed,
                 BootProfile::Full => Profile::Full,
             },
-            keep: self.keep,
+            keep: match self.keep {
+                None | Some(KeepWhen::Never) => Keep::Never,
+                Some(KeepWhen::OnFailure) => Keep::OnFailure,
+                Some(KeepWhen::Always) => Keep::Always,
+            },
         })
     }
 
