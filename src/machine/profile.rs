@@ -37,6 +37,8 @@ const TRIMMED: &[&str] = &[
     "ldconfig.service",
     "man-db.timer",
     "sys-fs-fuse-connections.mount",
+    "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path",
     "systemd-firstboot.service",
     "systemd-hwdb-update.service",
     "systemd-journal-catalog-update.service",
