@@ -86,11 +86,19 @@ impl<'a> Link<'a> {
         self.failure.clone()
     }
 
+    /// Ends it, and does not wait.
+    pub(super) fn kill(&mut self) {
+        if let Some(running) = &mut self.running {
+            // One that has ended by itself is gone already.
+            let _ = running.child.start_kill();
+        }
+    }
+
     /// Ends it, and waits until it is gone.
     pub(super) async fn end(&mut self) {
+        self.kill();
         if let Some(mut running) = self.running.take() {
-            // One that has ended by itself is gone, too.
-            let _ = running.child.kill().await;
+            let _ = running.child.wait().await;
         }
     }
 

@@ -274,7 +274,8 @@ impl<'a> Supervisor<'a> {
                 }
             }
         };
-        link.end().await;
+        // What each of the two takes to be gone, it takes at the same time.
+        link.kill();
         let (status, is_asked) = match reason {
             Reason::Itself(status) => (status, false),
             Reason::Asked => (self.end(&mut child, pid, leader).await?, true),
@@ -283,6 +284,7 @@ impl<'a> Supervisor<'a> {
                 return Err(io::Error::other(message));
             }
         };
+        link.end().await;
         if output_open {
             // What is in the pipe now; somebody else may hold it open.
             while let Ok(Ok(length @ 1..)) =
