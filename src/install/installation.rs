@@ -72,9 +72,19 @@ struct Installation<'a> {
 
 /// A command that did not end well.
 struct Failed {
-    /// None if it did not end in time.
-    status: Option<ExitStatus>,
+    end: End,
     output: String,
+}
+
+/// How a command that failed ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By itself.
+    Status(ExitStatus),
+    /// It had not, when its time was over.
+    Timeout,
+    /// Nobody knows: the system bus went away.
+    Unknown,
 }
 
 /// Why a step has failed.
@@ -86,6 +96,13 @@ enum Stop {
 impl std::convert::From<GuestError> for Stop {
     fn from(error: GuestError) -> Self {
         Self::Guest(error)
+    }
+}
+
+impl Failed {
+    /// Whether it did not come to an end of its own that is known.
+    fn is_cut(&self) -> bool {
+        !matches!(self.end, End::Status(_))
     }
 }
 
@@ -101,7 +118,7 @@ impl Installation<'_> {
                     let fault = self.manager.fault(&failed.output);
                     return Err(self.failure(fault, failed));
                 }
-                Err(Stop::Failed(failed)) if failed.status.is_none() => {
+                Err(Stop::Failed(failed)) if failed.is_cut() => {
                     return Err(self.failure(Fault::Repository, failed));
                 }
                 Err(Stop::Failed(failed)) if self.caching.offline => {
@@ -123,7 +140,7 @@ impl Installation<'_> {
             self.harvest(true).await;
             match downloaded {
                 Ok(text) => output.push_str(&text),
-                Err(Stop::Failed(failed)) if failed.status.is_some() => {}
+                Err(Stop::Failed(failed)) if !failed.is_cut() => {}
                 Err(stop) => return Err(self.stopped(stop, false)),
             }
         }
@@ -150,7 +167,7 @@ impl Installation<'_> {
         if self.manager.asks_only_the_cache() {
             match self.run_all(install()).await {
                 Err(Stop::Failed(failed))
-                    if failed.status.is_some() && !self.manager.has_begun(&failed.output) => {}
+                    if !failed.is_cut() && !self.manager.has_begun(&failed.output) => {}
                 outcome => return outcome,
             }
         }
@@ -165,15 +182,17 @@ impl Installation<'_> {
         let mut output = String::new();
         for command in commands {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            let (status, text) = match self.guest.run(&command, left).await {
-                Ok(done) => (Some(done.status), done.text),
-                Err(GuestError::Timeout { output: done, .. }) => (None, done.text),
+            let (end, text) = match self.guest.run(&command, left).await {
+                Ok(done) => (End::Status(done.status), done.text),
+                Err(GuestError::Timeout { output, .. }) => (End::Timeout, output.text),
+                Err(GuestError::BusGoneMeanwhile { output, .. }) => (End::Unknown, output.text),
                 Err(error) => return Err(error.into()),
             };
             output.push_str(&text);
-            if !status.is_some_and(|status| self.manager.is_success(status)) {
+            let is_good = matches!(end, End::Status(status) if self.manager.is_success(status));
+            if !is_good {
                 tracing::debug!(%command, "failed");
-                return Err(Stop::Failed(Failed { status, output }));
+                return Err(Stop::Failed(Failed { end, output }));
             }
         }
         Ok(output)
@@ -206,7 +225,7 @@ impl Installation<'_> {
             Stop::Guest(error) => error.into(),
             Stop::Failed(failed) => {
                 let began = self.manager.has_begun(&failed.output);
-                let fault = if is_refresh || (failed.status.is_none() && !began) {
+                let fault = if is_refresh || (failed.is_cut() && !began) {
                     Fault::Repository
                 } else {
                     self.manager.fault(&failed.output)
@@ -219,21 +238,25 @@ impl Installation<'_> {
     fn offline(&self, failed: Failed) -> InstallError {
         InstallError::Offline {
             manager: self.manager.name(),
-            status: self.status(failed.status),
+            status: self.status(failed.end),
             output: failed.output,
         }
     }
 
-    fn status(&self, status: Option<ExitStatus>) -> String {
-        match status {
-            Some(status) => format!("it ended with {status}"),
-            None => format!("it did not end within {} s", self.limit.as_secs_f64()),
+    fn status(&self, end: End) -> String {
+        match end {
+            End::Status(status) => format!("it ended with {status}"),
+            End::Timeout => format!("it did not end within {} s", self.limit.as_secs_f64()),
+            End::Unknown => {
+                "the container's D-Bus system bus went away meanwhile, and did not come back"
+                    .to_owned()
+            }
         }
     }
 
     fn failure(&self, fault: Fault, failed: Failed) -> InstallError {
         let manager = self.manager.name();
-        let status = self.status(failed.status);
+        let status = self.status(failed.end);
         let output = failed.output;
         if self.guest.free_space().is_ok_and(|free| free < NO_SPACE) {
             return InstallError::NoSpace {

@@ -130,6 +130,12 @@ impl MachineError {
         }
     }
 
+    /// Whether the container's own system has shut itself down, in whatever way: who kills a
+    /// container from outside leaves systemd-nspawn no good end.
+    pub fn is_shut_down(&self) -> bool {
+        matches!(self, Self::Died { code: Some(0), .. })
+    }
+
     /// The last of the container's console, where there is one.
     pub fn console(&self) -> Option<&str> {
         match self {

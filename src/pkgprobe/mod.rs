@@ -93,6 +93,9 @@ enum Problem {
     FetchTimeout(Duration),
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// The system was shut down from inside, while nobody but the packages did anything there.
+    #[error("the system was shut down while the packages were tested: {0}")]
+    ShutDown(#[source] MachineError),
     #[error(transparent)]
     Guest(#[from] GuestError),
     #[error(transparent)]
@@ -198,6 +201,20 @@ fn describe(report: &mut ImageReport, problem: &Problem) {
             return;
         }
     }
+    if let Problem::ShutDown(error) = problem {
+        report.phases.retain(|phase| phase.phase != Phase::Install);
+        report.phases.push(PhaseReport {
+            phase: Phase::Install,
+            passed: false,
+            manager: None,
+            error: Some(problem.to_string()),
+            output: String::new(),
+            seconds: report.timings.install,
+        });
+        report.evidence.extend(evidence::of_machine(error));
+        report.verdict = Verdict::Failed;
+        return;
+    }
     report.verdict = Verdict::Error;
     report.error = Some(problem.to_string());
     report.is_usage = match problem {
@@ -217,6 +234,15 @@ fn describe(report: &mut ImageReport, problem: &Problem) {
     };
     if let Problem::Machine(error) = problem {
         report.evidence.extend(evidence::of_machine(error));
+    }
+}
+
+/// Why there is no container any more.
+fn died_of(plan: &Plan, error: MachineError) -> Problem {
+    if error.is_shut_down() && !plan.packages.is_empty() {
+        Problem::ShutDown(error)
+    } else {
+        error.into()
     }
 }
 
@@ -263,13 +289,13 @@ impl Run<'_> {
         );
         let result = tokio::select! {
             result = test => result,
-            error = &mut died => return Err(error.into()),
+            error = &mut died => return Err(died_of(self.plan, error)),
         };
         if let Err(Problem::Guest(_) | Problem::Install(InstallError::Guest(_))) = &result
             && let Ok(error) = tokio::time::timeout(LAST_WORDS, died).await
         {
             // The connection broke because the container went away, and now we know why.
-            return Err(error.into());
+            return Err(died_of(self.plan, error));
         }
         result
     }

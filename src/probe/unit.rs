@@ -117,6 +117,7 @@ pub async fn baseline(guest: &Guest, name: &UnitName) -> Result<Baseline, GuestE
 /// A unit that is being checked.
 pub struct UnitProbe<'a> {
     guest: &'a Guest,
+    name: UnitName,
     unit: Unit<'a>,
     baseline: UnitState,
     patience: Patience,
@@ -142,6 +143,7 @@ impl<'a> UnitProbe<'a> {
     ) -> Result<Self, GuestError> {
         Ok(Self {
             guest,
+            name: name.clone(),
             unit: guest.unit(name.as_str()).await?,
             baseline: baseline.0,
             patience,
@@ -149,9 +151,20 @@ impl<'a> UnitProbe<'a> {
         })
     }
 
+    /// The unit's state now. The package may have restarted the bus by which it is told.
+    async fn state(&mut self) -> Result<UnitState, GuestError> {
+        match self.unit.state().await {
+            Err(error) if error.is_lost_connection() => {
+                self.unit = self.guest.unit(self.name.as_str()).await?;
+                self.unit.state().await
+            }
+            result => result,
+        }
+    }
+
     /// Starts the unit if nobody has, and waits until it is up or has failed to be.
     pub async fn start(&mut self) -> Result<Begun, GuestError> {
-        let state = self.unit.state().await?;
+        let state = self.state().await?;
         if state.load_state != "loaded" {
             return Ok(Begun::Refused(Outcome::failed(not_loaded(&state))));
         }
@@ -162,7 +175,7 @@ impl<'a> UnitProbe<'a> {
             return Ok(Begun::Refused(Outcome::failed(refused)));
         }
         let _ = timeout_at(self.deadline, async {
-            while let Ok(state) = self.unit.state().await {
+            while let Ok(state) = self.state().await {
                 if !is_on_its_way(&state) {
                     break;
                 }
@@ -192,6 +205,14 @@ impl<'a> UnitProbe<'a> {
 
     /// Enables and starts the unit; gives what systemd said if it would not.
     async fn start_by_hand(&mut self, state: &UnitState) -> Result<Option<String>, GuestError> {
+        match self.ask_to_start(state).await {
+            // The bus has been restarted meanwhile. What was asked for may be asked for twice.
+            Err(error) if error.is_lost_connection() => self.ask_to_start(state).await,
+            result => result,
+        }
+    }
+
+    async fn ask_to_start(&mut self, state: &UnitState) -> Result<Option<String>, GuestError> {
         let name = self.unit.name().to_owned();
         // What has no [Install] section, or is made by a generator, cannot be enabled; whether it
         // runs is what counts.
@@ -208,7 +229,7 @@ impl<'a> UnitProbe<'a> {
     pub async fn settle(&mut self, started_by: StartedBy) -> Result<Outcome, GuestError> {
         let mut first_run: Option<UnitState> = None;
         loop {
-            let state = self.unit.state().await?;
+            let state = self.state().await?;
             if has_ended_well(&state) {
                 return Ok(Outcome::passed(state.to_string()));
             }

@@ -1,5 +1,6 @@
 //! Running a command in a container, as a transient service of its systemd.
 
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -7,13 +8,18 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
+use tokio::time::{Instant, sleep, timeout};
 use zbus::{Fd, OwnedObjectPath, Variant};
 
+use super::link::{BACK_PATIENCE, PAUSE};
 use super::{Guest, GuestError, asked};
 use crate::machine::bus::{JobRemovedStream, Property};
 
 /// How much of a command's output is kept: so much of its beginning, and as much of its end.
 const KEPT: usize = 512 * 1024;
+
+/// How long it may take to end a command that has taken too long.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A command to run in a container.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +125,8 @@ impl Guest {
         };
         let (reader, writer) = std::io::pipe().map_err(descriptors)?;
         let mut reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(descriptors)?;
-        let mut jobs = asked("tell of jobs", self.manager.receive_job_removed().await)?;
+        let manager = self.live_link().await?.manager;
+        let mut jobs = asked("tell of jobs", manager.receive_job_removed().await)?;
         let writer = OwnedFd::from(writer);
         let streams = [
             (
@@ -134,10 +141,10 @@ impl Guest {
         let job = self.start_command(&unit, command, streams).await?;
         drop(writer);
         let mut kept = Kept::default();
-        let ended = tokio::time::timeout(limit, async {
+        let ended = timeout(limit, async {
             let mut open = true;
             let mut buffer = vec![0; 16 * 1024];
-            let done = job_result(&mut jobs, &job);
+            let done = self.command_end(&mut jobs, &job, &unit);
             tokio::pin!(done);
             loop {
                 tokio::select! {
@@ -161,23 +168,82 @@ impl Guest {
                 break;
             }
         }
-        if ended.is_err() {
-            self.abandon(&unit).await;
-            return Err(GuestError::Timeout {
-                program: command.program().to_owned(),
-                limit,
-                output: Output {
-                    status: ExitStatus::Unknown,
-                    text: kept.text(),
-                },
-            });
-        }
-        let state = self.unit(&unit).await?.state().await?;
-        self.forget(&unit).await;
-        Ok(Output {
-            status: ExitStatus::from_properties(state.exec_main_code, state.exec_main_status),
+        let program = command.program().to_owned();
+        let output = |status| Output {
+            status,
             text: kept.text(),
+        };
+        match ended {
+            Err(_) => {
+                self.abandon(&unit).await;
+                Err(GuestError::Timeout {
+                    program,
+                    limit,
+                    output: output(ExitStatus::Unknown),
+                })
+            }
+            Ok(Err(GuestError::BusGone(_))) => Err(GuestError::BusGoneMeanwhile {
+                program,
+                output: output(ExitStatus::Unknown),
+            }),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(status)) => {
+                self.forget(&unit).await;
+                Ok(output(status))
+            }
+        }
+    }
+
+    /// Waits for the end of a command.
+    async fn command_end(
+        &self,
+        jobs: &mut JobRemovedStream,
+        job: &OwnedObjectPath,
+        unit: &str,
+    ) -> Result<ExitStatus, GuestError> {
+        job_result(jobs, job).await;
+        // What runs may yet bring back a bus that has gone: the scripts of a new one do.
+        let goes_on = || self.has_processes(unit);
+        let mut last = None;
+        while last.is_none_or(|last: Instant| last.elapsed() < BACK_PATIENCE) {
+            self.reconnect(&goes_on).await?;
+            match self.command_status(unit).await {
+                // The bus is there, and PID 1 has yet to find it.
+                Err(error) if error.is_lost_connection() => {
+                    sleep(PAUSE).await;
+                    if !goes_on() {
+                        last.get_or_insert_with(Instant::now);
+                    }
+                }
+                result => return result,
+            }
+        }
+        Err(GuestError::BusGone(io::ErrorKind::NotConnected.into()))
+    }
+
+    /// Whether a unit has processes, by its control group, which tells when systemd cannot.
+    fn has_processes(&self, unit: &str) -> bool {
+        ["", "systemd/", "unified/"].iter().any(|hierarchy| {
+            let path = format!("sys/fs/cgroup/{hierarchy}system.slice/{unit}/cgroup.procs");
+            self.root
+                .read(path, 1 << 20)
+                .is_ok_and(|processes| !processes.is_empty())
         })
+    }
+
+    /// How a command ended; it is waited for if it has not.
+    async fn command_status(&self, unit: &str) -> Result<ExitStatus, GuestError> {
+        let unit = self.unit(unit).await?;
+        loop {
+            let state = unit.state().await?;
+            if !state.has_job && state.active_state != "activating" {
+                return Ok(ExitStatus::from_properties(
+                    state.exec_main_code,
+                    state.exec_main_status,
+                ));
+            }
+            unit.changed().await;
+        }
     }
 
     /// Runs a command to its end on a terminal of the container's.
@@ -187,7 +253,8 @@ impl Guest {
         terminal: &str,
     ) -> Result<ExitStatus, GuestError> {
         let unit = unit_name();
-        let mut jobs = asked("tell of jobs", self.manager.receive_job_removed().await)?;
+        let manager = self.live_link().await?.manager;
+        let mut jobs = asked("tell of jobs", manager.receive_job_removed().await)?;
         let streams = [
             ("TTYPath", terminal.into()),
             ("StandardInput", "tty".into()),
@@ -231,8 +298,8 @@ impl Guest {
             ("Environment", Variant::from(command.environment.clone())),
         ];
         properties.extend(streams);
-        let started = self
-            .manager
+        let manager = self.link().manager;
+        let started = manager
             .start_transient_unit(unit, "fail", &properties, &[])
             .await;
         asked(&format!("run {}", command.program()), started)
@@ -240,14 +307,19 @@ impl Guest {
 
     /// Ends a command that took too long, with all that it has started.
     async fn abandon(&self, unit: &str) {
-        let _ = self.manager.kill_unit(unit, "all", 9).await;
-        self.forget(unit).await;
+        // A systemd that has come to harm does not answer.
+        let _ = timeout(END_PATIENCE, async {
+            let _ = self.link().manager.kill_unit(unit, "all", 9).await;
+            self.forget(unit).await;
+        })
+        .await;
     }
 
     /// Lets systemd forget the unit of a command.
     async fn forget(&self, unit: &str) {
-        let _ = self.manager.stop_unit(unit, "replace").await;
-        let _ = self.manager.reset_failed_unit(unit).await;
+        let manager = self.link().manager;
+        let _ = manager.stop_unit(unit, "replace").await;
+        let _ = manager.reset_failed_unit(unit).await;
     }
 }
 

@@ -4,35 +4,28 @@
 //! not in its process namespace, and hangs up. So the container needs a D-Bus daemon.
 
 mod command;
+mod link;
 mod unit;
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use zbus::Connection;
-use zbus::connection::Builder;
 
 pub use command::{Command, ExitStatus, Output};
 pub use unit::{Unit, UnitState};
 
-use super::bus::ManagerProxy;
 use super::rootfs::Rootfs;
+use link::Link;
 
 /// Where the system bus listens; D-Bus specification, "Well-known Message Bus Instances".
 const SYSTEM_BUS: &str = "run/dbus/system_bus_socket";
-
-/// How long the container's systemd may take to answer; D-Bus' own default is 25 s.
-const CALL_PATIENCE: Duration = Duration::from_secs(25);
-
-/// How many signals may wait to be looked at. A queue that is full holds up every answer.
-const QUEUE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// What can go wrong between postroj and a container's systemd.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +33,19 @@ pub enum GuestError {
     /// The container has no system bus that answers.
     #[error("cannot reach the container's D-Bus system bus at /{SYSTEM_BUS}: {0}")]
     NoBus(#[source] io::Error),
+    /// It had one, which has gone and not come back.
+    #[error("the container's D-Bus system bus went away and did not come back: {0}")]
+    BusGone(#[source] io::Error),
+    /// The bus went away while a command ran, and did not come back: how that ended nobody knows.
+    #[error(
+        "the container's D-Bus system bus went away while {program} ran, and did not come back"
+    )]
+    BusGoneMeanwhile {
+        /// The command.
+        program: String,
+        /// What it had written until then.
+        output: Output,
+    },
     /// The system bus or systemd did not do what it was asked.
     #[error("the container's systemd, asked to {action}: {source}")]
     Bus {
@@ -82,8 +88,8 @@ const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 /// A container's systemd.
 #[derive(Debug)]
 pub struct Guest {
-    bus: Connection,
-    manager: ManagerProxy<'static>,
+    link: Mutex<Link>,
+    reconnecting: tokio::sync::Mutex<()>,
     root: Rootfs,
     leader: i32,
 }
@@ -93,18 +99,10 @@ impl Guest {
     pub(super) async fn connect(leader: i32) -> Result<Self, GuestError> {
         let root =
             Rootfs::open(Path::new(&format!("/proc/{leader}/root"))).map_err(GuestError::NoBus)?;
-        let stream = connect_bus(&root).map_err(GuestError::NoBus)?;
-        let bus = Builder::unix_stream(stream)
-            .method_timeout(CALL_PATIENCE)
-            .max_queued(QUEUE)
-            .build()
-            .await
-            .map_err(|error| GuestError::NoBus(io::Error::other(error)))?;
-        let manager = asked("answer", ManagerProxy::new(&bus).await)?;
-        asked("tell its changes", manager.subscribe().await)?;
+        let link = Link::open(&root).await?;
         Ok(Self {
-            bus,
-            manager,
+            link: Mutex::new(link),
+            reconnecting: tokio::sync::Mutex::new(()),
             root,
             leader,
         })
@@ -117,7 +115,8 @@ impl Guest {
 
     /// The version of the container's systemd, as it words it: `252.39-1~deb12u1`.
     pub async fn systemd_version(&self) -> Result<String, GuestError> {
-        asked("tell its version", self.manager.version().await)
+        let manager = self.live_link().await?.manager;
+        asked("tell its version", manager.version().await)
     }
 
     /// Whether there is a file at `path` in the container.
@@ -165,13 +164,15 @@ impl Guest {
 
     /// Makes systemd read its unit files anew.
     pub async fn reload(&self) -> Result<(), GuestError> {
-        asked("read its unit files", self.manager.reload().await)
+        let manager = self.live_link().await?.manager;
+        asked("read its unit files", manager.reload().await)
     }
 
     /// Has a unit started and does not wait for it; one that the container does not have is none to
     /// start.
     pub async fn start_unattended(&self, unit: &str) -> Result<(), GuestError> {
-        match self.manager.start_unit(unit, "replace").await {
+        let manager = self.live_link().await?.manager;
+        match manager.start_unit(unit, "replace").await {
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => Ok(()),
             started => asked("start a unit", started.map(drop)),
         }
@@ -180,9 +181,8 @@ impl Guest {
     /// Has the container stop all that it runs, in order, and boot anew; does not wait for it.
     pub(super) async fn reboot(&self) -> Result<(), GuestError> {
         // systemd's own method of that name stops nothing in order.
-        let started = self
-            .manager
-            .start_unit("reboot.target", "replace-irreversibly");
+        let manager = self.live_link().await?.manager;
+        let started = manager.start_unit("reboot.target", "replace-irreversibly");
         asked("reboot", started.await.map(drop))
     }
 

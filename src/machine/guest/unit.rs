@@ -120,6 +120,8 @@ impl Changes {
             while stream.next().await.is_some() {
                 tell.notify_one();
             }
+            // The connection has broken, which who waits will find when it looks.
+            tell.notify_one();
         });
         Self { happened, task }
     }
@@ -164,16 +166,17 @@ impl Unit<'_> {
 impl Guest {
     /// A unit by its full name, loaded if need be, watched from now on.
     pub async fn unit(&self, name: &str) -> Result<Unit<'_>, GuestError> {
-        let path = asked(&format!("load {name}"), self.manager.load_unit(name).await)?;
+        let link = self.live_link().await?;
+        let path = asked(&format!("load {name}"), link.manager.load_unit(name).await)?;
         let action = format!("watch {name}");
-        let builder = PropertiesProxy::builder(&self.bus)
+        let builder = PropertiesProxy::builder(&link.bus)
             .destination("org.freedesktop.systemd1")
             .path(path);
         let properties = asked(&action, builder.build().await)?;
         let changes = asked(&action, properties.receive_properties_changed().await)?;
         // systemd forgets a unit that is down as soon as nobody refers to it, and with it how it
         // ended. systemd before 236 has no such call, and a unit that is not there takes none.
-        let unit = UnitProxy::builder(&self.bus).path(properties.inner().path().to_owned());
+        let unit = UnitProxy::builder(&link.bus).path(properties.inner().path().to_owned());
         if let Ok(unit) = unit.build().await {
             let _ = unit.reference().await;
         }
@@ -186,7 +189,8 @@ impl Guest {
 
     /// Enables a unit, if it can be, and reads the unit files anew.
     pub async fn enable_unit(&self, name: &str) -> Result<(), GuestError> {
-        let enabled = self.manager.enable_unit_files(&[name], false, false).await;
+        let manager = self.live_link().await?.manager;
+        let enabled = manager.enable_unit_files(&[name], false, false).await;
         asked(&format!("enable {name}"), enabled)?;
         self.reload().await
     }
@@ -194,14 +198,16 @@ impl Guest {
     /// Lets systemd forget that a unit has failed.
     pub async fn reset_failed(&self, name: &str) -> Result<(), GuestError> {
         let action = format!("forget the failure of {name}");
-        asked(&action, self.manager.reset_failed_unit(name).await)
+        let manager = self.live_link().await?.manager;
+        asked(&action, manager.reset_failed_unit(name).await)
     }
 
     /// Starts a unit and waits for the job's end, at most `limit` long; gives the job's result,
     /// `done` when all is well, `timeout` when `limit` has passed.
     pub async fn start_unit(&self, name: &str, limit: Duration) -> Result<String, GuestError> {
-        let mut jobs = asked("tell of jobs", self.manager.receive_job_removed().await)?;
-        let started = self.manager.start_unit(name, "replace").await;
+        let manager = self.live_link().await?.manager;
+        let mut jobs = asked("tell of jobs", manager.receive_job_removed().await)?;
+        let started = manager.start_unit(name, "replace").await;
         let job: OwnedObjectPath = asked(&format!("start {name}"), started)?;
         let result = tokio::time::timeout(limit, job_result(&mut jobs, &job)).await;
         Ok(result.unwrap_or_else(|_| "timeout".to_owned()))

@@ -1,0 +1,136 @@
+//! The connection to the container's bus, which may have to be made anew: a package may restart the
+//! bus, and PID 1 with it, while it is installed or when its service runs.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use zbus::Connection;
+use zbus::connection::Builder;
+
+use super::{Guest, GuestError, asked, connect_bus};
+use crate::machine::bus::ManagerProxy;
+use crate::machine::rootfs::Rootfs;
+
+/// How long the container's systemd may take to answer; D-Bus' own default is 25 s.
+const CALL_PATIENCE: Duration = Duration::from_secs(25);
+
+/// How many signals may wait to be looked at. A queue that is full holds up every answer.
+const QUEUE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// How long a bus that has gone may take to come back once nothing is done in the container that
+/// could bring it back.
+pub(super) const BACK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one attempt to connect anew may take: a socket may be there, and nobody behind it.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// The pause between such attempts. Nothing tells when a bus is back: what would is the bus.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection, and the systemd at its other end.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) bus: Connection,
+    pub(super) manager: ManagerProxy<'static>,
+}
+
+impl Link {
+    /// Connects to the system bus of the container whose root is `root`.
+    pub(super) async fn open(root: &Rootfs) -> Result<Self, GuestError> {
+        let stream = connect_bus(root).map_err(GuestError::NoBus)?;
+        let bus = Builder::unix_stream(stream)
+            .method_timeout(CALL_PATIENCE)
+            .max_queued(QUEUE)
+            .build()
+            .await
+            .map_err(|error| GuestError::NoBus(io::Error::other(error)))?;
+        let manager = asked("answer", ManagerProxy::new(&bus).await)?;
+        asked("tell its changes", manager.subscribe().await)?;
+        Ok(Self { bus, manager })
+    }
+}
+
+impl Guest {
+    /// The connection as it is now.
+    pub(super) fn link(&self) -> Link {
+        let link = self.link.lock();
+        link.unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A connection that is not known to be broken.
+    pub(super) async fn live_link(&self) -> Result<Link, GuestError> {
+        let link = self.link();
+        if link.bus.is_closed() {
+            return self.reconnect(|| false).await;
+        }
+        Ok(link)
+    }
+
+    /// Connects anew to a bus that has gone, as soon as it is back. It is given up some time after
+    /// nothing is done any more that could bring it back.
+    pub(super) async fn reconnect(&self, goes_on: impl Fn() -> bool) -> Result<Link, GuestError> {
+        // One does it for all.
+        let _turn = self.reconnecting.lock().await;
+        let link = self.link();
+        if !link.bus.is_closed() {
+            return Ok(link);
+        }
+        tracing::debug!("the container's bus has gone");
+        let mut given_up: Option<Instant> = None;
+        loop {
+            let error = match timeout(ATTEMPT, Link::open(&self.root)).await {
+                Ok(Ok(link)) => {
+                    let mut current = self
+                        .link
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    *current = link.clone();
+                    return Ok(link);
+                }
+                Ok(Err(GuestError::NoBus(error))) => error,
+                // It is there, and PID 1 is not on it yet.
+                Ok(Err(error)) => io::Error::other(error),
+                Err(_) => io::ErrorKind::TimedOut.into(),
+            };
+            if !goes_on() {
+                let at = *given_up.get_or_insert_with(|| Instant::now() + BACK_PATIENCE);
+                if at <= Instant::now() {
+                    return Err(GuestError::BusGone(error));
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+impl GuestError {
+    /// Whether it says that the connection has broken, or that nobody is at its other end.
+    pub(crate) fn is_lost_connection(&self) -> bool {
+        const GONE: [&str; 4] = [
+            "org.freedesktop.DBus.Error.NoReply",
+            "org.freedesktop.DBus.Error.Disconnected",
+            "org.freedesktop.DBus.Error.ServiceUnknown",
+            "org.freedesktop.DBus.Error.NameHasNoOwner",
+        ];
+        let Self::Bus { source, .. } = self else {
+            return false;
+        };
+        match source {
+            zbus::Error::InputOutput(error) => error.kind() != io::ErrorKind::TimedOut,
+            zbus::Error::MethodError(name, ..) => GONE.contains(&name.as_str()),
+            zbus::Error::FDO(error) => match &**error {
+                zbus::fdo::Error::ZBus(zbus::Error::InputOutput(error)) => {
+                    error.kind() != io::ErrorKind::TimedOut
+                }
+                error => {
+                    use zbus::DBusError as _;
+                    GONE.contains(&error.name().as_str())
+                }
+            },
+            _ => false,
+        }
+    }
+}
