@@ -29,11 +29,12 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 FUZZ_SECONDS ?= 10
 HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help build release install demo test fuzz lint deny bench packages clean
+.PHONY: help build release install demo test test-full fuzz lint deny bench packages clean
 
 help:
 	@echo 'make demo     install what is needed, build, and test one real package on Debian 12'
 	@echo 'make test     install what is needed, run the lints and every test'
+	@echo 'make test-full  every package of the corpus on every release, three times over'
 	@echo 'make build    build the binary for development (release: for use)'
 	@echo 'make install  put the release binary into $$PREFIX/bin ($(PREFIX))'
 	@echo 'make fuzz     feed the readers of foreign bytes with nonsense, for a few seconds each'
@@ -81,6 +82,10 @@ demo: build
 
 test: packages lint fuzz
 	$(CARGO) test --locked $(as_root)
+
+# Its table goes into the README.
+test-full: packages
+	$(CARGO) test --locked --test corpus $(as_root) -- --full --runs 3 --rst $(CURDIR)/target/corpus.rst
 
 # The inputs that a run finds are thrown away: what is worth keeping is put below fuzz/corpus by hand.
 fuzz:
