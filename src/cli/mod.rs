@@ -8,6 +8,7 @@ mod document;
 mod duration;
 mod error;
 mod output;
+mod runfile;
 mod signals;
 mod table;
 mod terminal;
@@ -17,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use commands::{generate, images, login, machines, pkgprobe, store};
 use config::Settings;
@@ -151,16 +152,20 @@ pub(crate) fn main() -> i32 {
     {
         return i32::from(postroj::machine::supervise().is_err());
     }
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => {
+    let (arguments, file) = match parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(Unparsed::Clap(error)) => {
             // Help and version are no errors; clap knows where each goes.
             let _ = error.print();
             return error.exit_code();
         }
+        Err(Unparsed::File(error)) => return Output::new(Color::Auto, false).error(&error),
     };
     raise_descriptor_limit();
     let mut output = Output::new(arguments.global.color, arguments.global.quiet);
+    if let Some(file) = file {
+        output.note(&format!("with the options of {}", file.display()));
+    }
     // A bug of ours is no verdict. Its message has been printed, and what was up is being ended.
     let ended = catch_unwind(AssertUnwindSafe(|| dispatch(arguments, &output)));
     match ended {
@@ -170,6 +175,38 @@ pub(crate) fn main() -> i32 {
             "postroj itself is at fault: it panicked",
         )),
     }
+}
+
+/// Why a command line could not be read.
+enum Unparsed {
+    /// For what it says itself, or because it asks for help.
+    Clap(clap::Error),
+    /// For what a run file says.
+    File(CommandError),
+}
+
+/// Reads the command line; `pkgprobe` adds what its run file says, whose path comes along.
+fn parse(mut words: Vec<OsString>) -> Result<(Arguments, Option<PathBuf>), Unparsed> {
+    let declared = Arguments::command();
+    let command = declared.find_subcommand(pkgprobe::NAME).cloned();
+    let mut matches = declared
+        .try_get_matches_from(&words)
+        .map_err(Unparsed::Clap)?;
+    let mut file = None;
+    if let (Some((pkgprobe::NAME, typed)), Some(command)) = (matches.subcommand(), command)
+        && let Some(loaded) = runfile::load(&command, typed).map_err(Unparsed::File)?
+    {
+        words.extend(loaded.arguments);
+        file = Some(loaded.path);
+        let declared = Arguments::command();
+        matches = declared
+            .try_get_matches_from(&words)
+            .map_err(Unparsed::Clap)?;
+    }
+    let arguments = Arguments::from_arg_matches_mut(&mut matches);
+    let arguments =
+        arguments.map_err(|error| Unparsed::Clap(error.format(&mut Arguments::command())))?;
+    Ok((arguments, file))
 }
 
 /// Every layer of an image that is pulled takes a few descriptors, and an image may have hundreds; the

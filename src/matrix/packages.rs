@@ -1,5 +1,6 @@
 //! Which packages are installed on which image.
 
+use std::path::Path;
 use std::str::FromStr;
 
 use super::facts::{Facts, TemplateError};
@@ -73,6 +74,15 @@ impl PackageRule {
             conditions,
             template: rest.to_owned(),
         })
+    }
+
+    /// The same rule, with the path of a file that is not absolute taken from a directory.
+    #[must_use]
+    pub fn below(mut self, directory: &Path) -> Self {
+        if let Ok(Package::File(path)) = Package::parse(&self.template) {
+            self.template = directory.join(path).display().to_string();
+        }
+        self
     }
 
     /// Whether it is for an image.

@@ -103,6 +103,8 @@ fn of_commands() {
     Usage: postroj pkgprobe [OPTIONS]
 
     Options:
+          --file <FILE>             Take the options that are not given from FILE [default:
+                                    postroj.toml, if it is there]
           --image <IMAGE>           The image: a name of `postroj list-images`, a pattern for those
                                     (debian-*), a registry's NAME:TAG or `docker://NAME`, the URL or the
                                     path (with a /) of a root-filesystem tarball, or a directory; may be

@@ -347,3 +347,90 @@ fn images_and_packages_that_cannot_be_meant() {
     refused(&["--image", "docker://x/y:1", "--package", "family=debian,x"])
         .stderr_has("name it with image=");
 }
+
+/// A directory as a user's repository has it: its run file names everything.
+#[test]
+fn a_run_file_says_it_all() {
+    let place = Place::direct();
+    image::pulled("debian-bookworm");
+    image::pulled("debian-trixie");
+    let repository = place.scratch().join("repository");
+    fs::create_dir_all(repository.join("dist")).expect("create a directory");
+    Deb::new("greet")
+        .service("/bin/sleep infinity")
+        .build(&repository.join("dist"), "greet_all.deb");
+    let run_file = repository.join("postroj.toml");
+    let lines = "image = ['debian-bookworm', 'debian-trixie']\n\
+        package = ['family=debian,dist/greet_all.deb', 'family=redhat,dist/greet.rpm']\n\
+        check-unit = ['greet']\n\
+        report = ['json=report.json']\n\
+        jobs = 2\n";
+    fs::write(&run_file, lines).expect("write");
+    let there = ["env", "--chdir", text(&repository)];
+    let run = |arguments: &[&str]| {
+        let line = ["pkgprobe"].into_iter().chain(arguments.iter().copied());
+        place.postroj(line).under(there).run()
+    };
+    let images = |path: &std::path::Path| {
+        let json = fs::read_to_string(path).expect("the report");
+        let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let images = report["images"].as_array().expect("images").clone();
+        let checks = |image: &serde_json::Value| image["checks"].as_array().map_or(0, Vec::len);
+        images
+            .iter()
+            .map(|image| {
+                (
+                    image["image"].as_str().unwrap_or_default().to_owned(),
+                    checks(image),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let pair = |name: &str, checks| (name.to_owned(), checks);
+
+    // Nothing but the command.
+    run(&[])
+        .exits(0)
+        .stderr_has("with the options of postroj.toml")
+        .stderr_has(
+            "package family=redhat,dist/greet.rpm: none of the images is one that it is for",
+        )
+        .stdout_has("2 passed, 0 failed, 0 without a verdict");
+    let report = repository.join("report.json");
+    let both = [pair("debian-bookworm", 1), pair("debian-trixie", 1)];
+    assert_eq!(images(&report), both);
+
+    // From elsewhere, its paths are those beside it; what is typed takes the place of what it says.
+    fs::remove_file(&report).expect("remove the report");
+    place
+        .postroj([
+            "pkgprobe",
+            "--file",
+            text(&run_file),
+            "--image=debian-trixie",
+        ])
+        .args(["--check-unit=greet", "--check-unit=dbus"])
+        .run()
+        .exits(0);
+    assert_eq!(images(&report), [pair("debian-trixie", 2)]);
+
+    // A mistake in it is told before anything is done, and no run file is read by other commands.
+    fs::write(&run_file, format!("{lines}\nchek-unit = 'x'\n")).expect("write");
+    let outcome = run(&[]).exits(2);
+    assert_snapshot!(outcome.stderr, @"
+    error: postroj.toml:7: there is no option --chek-unit
+    hint: did you mean check-unit?
+    ");
+    place.postroj(["machines"]).under(there).run().exits(0);
+    fs::remove_file(&run_file).expect("remove the run file");
+    let outcome = run(&[]).exits(2);
+    assert_snapshot!(outcome.stderr, @"
+    error: no image is named
+    hint: name one with --image, or --all-images, or write a postroj.toml that does
+    ");
+    place
+        .postroj(["pkgprobe", "--file", text(&run_file)])
+        .run()
+        .exits(2)
+        .stderr_has("postroj.toml: No such file");
+}

@@ -2,6 +2,7 @@
 
 mod plan;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use postroj::matrix::PackageRule;
@@ -15,6 +16,9 @@ use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
 
+/// The command's name.
+pub(crate) const NAME: &str = "pkgprobe";
+
 /// Boot an image, install packages there, and check that their services run and answer
 ///
 /// The image is pulled if it is not in the store, and never changes: everything is written to a
@@ -22,6 +26,9 @@ use crate::cli::output::Output;
 /// started. When a check fails, the report shows why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pkgprobe {
+    /// Take the options that are not given from FILE [default: postroj.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     choosing: Choosing,
     /// Test on every image of the catalogue that can work
@@ -106,10 +113,12 @@ enum BootProfile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum KeepWhen {
     /// In no case
+    #[value(alias = "false")]
     Never,
     /// When the verdict is not that all is well
     OnFailure,
     /// In any case
+    #[value(alias = "true")]
     Always,
 }
 
