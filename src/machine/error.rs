@@ -130,10 +130,17 @@ impl MachineError {
         }
     }
 
-    /// Whether the container's own system has shut itself down, in whatever way: who kills a
-    /// container from outside leaves systemd-nspawn no good end.
-    pub fn is_shut_down(&self) -> bool {
-        matches!(self, Self::Died { code: Some(0), .. })
+    /// Whether the container's own system has ended: it was shut down, or its PID 1 has crashed, in
+    /// which case that exits with 255 in a container. Who kills a container from outside makes
+    /// systemd-nspawn exit with 1.
+    pub fn is_own_end(&self) -> bool {
+        matches!(
+            self,
+            Self::Died {
+                code: Some(0 | 255),
+                ..
+            }
+        )
     }
 
     /// The last of the container's console, where there is one.

@@ -93,9 +93,9 @@ enum Problem {
     FetchTimeout(Duration),
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// The system was shut down from inside, while nobody but the packages did anything there.
-    #[error("the system was shut down while the packages were tested: {0}")]
-    ShutDown(#[source] MachineError),
+    /// The system was shut down or crashed, while nobody but the packages did anything there.
+    #[error("the system went down while the packages were tested: {0}")]
+    WentDown(#[source] MachineError),
     #[error(transparent)]
     Guest(#[from] GuestError),
     #[error(transparent)]
@@ -201,7 +201,7 @@ fn describe(report: &mut ImageReport, problem: &Problem) {
             return;
         }
     }
-    if let Problem::ShutDown(error) = problem {
+    if let Problem::WentDown(error) = problem {
         report.phases.retain(|phase| phase.phase != Phase::Install);
         report.phases.push(PhaseReport {
             phase: Phase::Install,
@@ -239,8 +239,8 @@ fn describe(report: &mut ImageReport, problem: &Problem) {
 
 /// Why there is no container any more.
 fn died_of(plan: &Plan, error: MachineError) -> Problem {
-    if error.is_shut_down() && !plan.packages.is_empty() {
-        Problem::ShutDown(error)
+    if error.is_own_end() && !plan.packages.is_empty() {
+        Problem::WentDown(error)
     } else {
         error.into()
     }

@@ -18,12 +18,14 @@
  *   touch PATH            make an empty file
  *   once PATH CODE        the first time, make the file and exit with the code
  *   eat MEGABYTES         take so much memory
+ *   down INTERFACE        take a network interface down; `-`: all but that of loopback
  *   raise SIGNAL
  *   exit CODE
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stddef.h>
@@ -31,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -206,6 +209,23 @@ static void eat(size_t megabytes)
 	}
 }
 
+static void take_down(const char *wanted)
+{
+	int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct if_nameindex *all = if_nameindex();
+	for (struct if_nameindex *one = all; one && one->if_index; one++) {
+		struct ifreq request = { .ifr_flags = 0 };
+		if (strcmp(wanted, "-") ? strcmp(wanted, one->if_name) : !strcmp(one->if_name, "lo"))
+			continue;
+		strncpy(request.ifr_name, one->if_name, IFNAMSIZ - 1);
+		if (ioctl(any, SIOCSIFFLAGS, &request))
+			die(one->if_name);
+		printf("%s is down\n", one->if_name);
+	}
+	if_freenameindex(all);
+	close(any);
+}
+
 /* Reads a request up to the empty line. */
 static void read_request(int connection)
 {
@@ -307,6 +327,8 @@ int main(int count, char **words)
 				exit(code);
 		} else if (IS("eat")) {
 			eat(strtoul(NEXT, NULL, 10));
+		} else if (IS("down")) {
+			take_down(NEXT);
 		} else if (IS("raise")) {
 			raise(atoi(NEXT));
 		} else if (IS("exit")) {

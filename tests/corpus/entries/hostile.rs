@@ -1,6 +1,6 @@
 //! Packages that go for the system around them.
 
-use crate::entry::{Entry, service};
+use crate::entry::{Entry, SERVER, service};
 
 pub(super) fn entries() -> Vec<Entry> {
     let serve = "listen 127.0.0.1 8080 serve '200 OK'";
@@ -21,7 +21,7 @@ pub(super) fn entries() -> Vec<Entry> {
             )
             .unit("silence")
             .http()
-            .not_installed(""),
+            .not_installed("system bus went away"),
         Entry::new("removes-dbus", "conflicts with the system bus, which is removed for it")
             .package(
                 service("usurper", serve)
@@ -30,15 +30,37 @@ pub(super) fn entries() -> Vec<Entry> {
             )
             .unit("usurper")
             .http()
-            .not_installed(""),
+            .not_installed("system bus went away"),
+        Entry::new("breaks-network", "its postinst takes down every interface but loopback's")
+            .package(
+                service("offline", serve)
+                    .postinst(&format!("{SERVER} down -"))
+                    .autostart("offline.service"),
+            )
+            .unit("offline")
+            .http(),
+        Entry::new("breaks-loopback", "its postinst takes down the loopback interface")
+            .package(
+                service("mute", serve)
+                    .postinst(&format!("{SERVER} down lo"))
+                    .autostart("mute.service"),
+            )
+            .unit("mute")
+            .http()
+            .fails("http://localhost", ""),
+        Entry::new("crashes-pid-1", "its postinst crashes PID 1")
+            .package(service("killer", serve).postinst("kill -SEGV 1; sleep 4711"))
+            .unit("killer")
+            .not_installed("the system went down"),
         Entry::new("powers-off", "its postinst shuts the system down")
             .package(service("sleepy", serve).postinst("systemctl poweroff; sleep 4711"))
             .unit("sleepy")
+            // The shutdown ends apt-get first, which may be heard of before the system is gone.
             .not_installed(""),
         Entry::new("powers-off-hard", "its postinst ends the system at once")
             .package(service("drastic", serve).postinst("systemctl poweroff --force --force; sleep 4711"))
             .unit("drastic")
-            .not_installed(""),
+            .not_installed("the system went down"),
         Entry::new("kills-pid-1", "its postinst kills what it may")
             .package(service("berserk", serve).postinst("kill -KILL -1; sleep 4711"))
             .unit("berserk")
