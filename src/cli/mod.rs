@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use commands::{generate, images, login, machines, pkgprobe, store};
+use commands::{generate, images, login, machines, pkgprobe, selftest, store};
 use config::Settings;
 use error::{CommandError, Exit};
 use output::Output;
@@ -134,6 +134,7 @@ enum Command {
     Login(login::Login),
     Logout(login::Logout),
     Pkgprobe(pkgprobe::Pkgprobe),
+    Selftest(selftest::Selftest),
     Machines(machines::Machines),
     Stop(machines::Stop),
     Shell(machines::Shell),
@@ -249,6 +250,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
             Command::Login(command) => command.run(&settings, output).await,
             Command::Logout(command) => command.run(output),
             Command::Pkgprobe(command) => command.run(&settings, output).await,
+            Command::Selftest(command) => command.run(&settings, output).await,
             Command::Machines(command) => command.run(output),
             Command::Stop(command) => command.run(output).await,
             Command::Shell(command) => command.run().await,

@@ -35,6 +35,7 @@ fn of_postroj() {
       login        Keep a user and a password for a registry
       logout       Forget the user and the password for a registry
       pkgprobe     Boot an image, install packages there, and check that their services run and answer
+      selftest     Run a built-in probe on every image of the catalogue, or on those that are named
       machines     List the containers that are up
       stop         End containers
       shell        Open a login shell in a container that was kept with --keep

@@ -434,3 +434,49 @@ fn a_run_file_says_it_all() {
         .exits(2)
         .stderr_has("postroj.toml: No such file");
 }
+
+#[test]
+fn selftest_of_the_releases_and_of_the_catalogue() {
+    let place = Place::direct();
+    let releases = ["bullseye", "bookworm", "trixie", "sid"].map(|name| format!("debian-{name}"));
+    for name in &releases {
+        image::pulled(name);
+    }
+    let images = format!("--image={}", releases.join(","));
+    place
+        .postroj(["selftest", "hostnamectl", &images])
+        .run()
+        .exits(0)
+        .stdout_has("4 passed, 0 failed, 0 without a verdict");
+    place
+        .postroj(["selftest", "pkgprobe", "--image=debian-bookworm"])
+        .run()
+        .exits(0)
+        .stdout_has("apache2.service  active (running)");
+
+    // All of the catalogue, in a store that has none of it and may ask nobody: each has its line, also
+    // those that cannot work.
+    let outcome = place
+        .postroj([
+            "selftest",
+            "hostnamectl",
+            "--all",
+            "--pull=never",
+            "--offline",
+        ])
+        .env("POSTROJ_STATE_DIR", place.scratch().join("store"))
+        .run()
+        .exits(3)
+        .stderr_has("centos-7: left out: its systemd is version 219")
+        .stdout_has("0 passed, 0 failed, 36 without a verdict");
+    let rows: Vec<&str> = outcome
+        .stdout
+        .lines()
+        .filter(|line| line.contains("left out"))
+        .collect();
+    assert_eq!(rows.len(), 2, "{outcome}");
+    place
+        .postroj(["selftest", "hostnamectl", "--file=x.toml"])
+        .run()
+        .exits(2);
+}

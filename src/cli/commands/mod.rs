@@ -10,4 +10,5 @@ pub(super) mod machines;
 pub(super) mod pkgprobe;
 pub(super) mod reporting;
 pub(super) mod running;
+pub(super) mod selftest;
 pub(super) mod store;

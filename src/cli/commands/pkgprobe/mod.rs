@@ -129,7 +129,23 @@ impl Pkgprobe {
         output: &Output,
     ) -> Result<Exit, CommandError> {
         let run = self.plan(settings)?;
-        run.go((&self.getting, &self.reporting), settings, output)
-            .await
+        run.go(self.how(), settings, output).await
+    }
+
+    /// How images are got, and what is written about the run.
+    pub(super) fn how(&self) -> (&Getting, &Reporting) {
+        (&self.getting, &self.reporting)
+    }
+
+    /// Whether a run file was named.
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Puts in what another command means: packages, and all images if none is named or they are
+    /// asked for.
+    pub(super) fn take_over(&mut self, all: bool, packages: Vec<PackageRule>) {
+        self.all_images |= all || !self.choosing.has_images();
+        self.packages.extend(packages);
     }
 }

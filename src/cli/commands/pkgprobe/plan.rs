@@ -14,7 +14,7 @@ use crate::cli::error::CommandError;
 
 impl Pkgprobe {
     /// What was typed → what was meant.
-    pub(super) fn plan(&self, settings: &Settings) -> Result<Run, CommandError> {
+    pub(in crate::cli) fn plan(&self, settings: &Settings) -> Result<Run, CommandError> {
         if !self.choosing.has_images() && !self.all_images {
             return Err(CommandError::usage("no image is named").with_hint(Some(
                 "name one with --image, or --all-images, or write a postroj.toml that does",
