@@ -116,7 +116,7 @@ $(TOOLS)/bin/cargo-deny:
 
 bench:
 	$(call need,$(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
-	$(CARGO) bench --locked --bench cycle --bench install --bench pull $(as_root)
+	$(CARGO) bench --locked --bench cycle --bench matrix --bench install --bench pull $(as_root)
 
 clean:
 	$(CARGO) clean
