@@ -13,7 +13,7 @@ mod support;
 
 const CYCLES: usize = 8;
 const ROUNDS: usize = 9;
-const WARM_UP: usize = 1;
+const WARM_UP: usize = 2;
 
 /// What the ratio may be on two processors.
 const AT_MOST: f64 = 0.60;
