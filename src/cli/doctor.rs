@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use postroj::machine::{
-    Hierarchies, INSTALL_PASTA, Layout, MINIMUM_SYSTEMD, Nspawn, find_pasta, is_booted_with_systemd,
+    Hierarchies, INSTALL_PASTA, Layout, MINIMUM_SYSTEMD, Nspawn, check_private_users, find_pasta,
+    is_booted_with_systemd,
 };
 use serde::Serialize;
 
@@ -76,6 +77,7 @@ impl Doctor {
             machined(),
             cgroups(),
             overlay(),
+            users(&settings.state_dir),
             bootstrap(),
             pasta(),
             space(&settings.state_dir),
@@ -207,6 +209,19 @@ fn overlay() -> Finding {
             "not in the kernel as it is now; a module may be loaded on demand",
             "modprobe overlay",
         )
+    }
+}
+
+fn users(state_dir: &Path) -> Finding {
+    let there = state_dir.ancestors().find(|path| path.exists());
+    match check_private_users(there.unwrap_or(Path::new("/"))) {
+        Ok(()) => Finding::ok("users", "containers can have users of their own"),
+        Err(error) => Finding::other(
+            Level::Warning,
+            "users",
+            format!("root in a container is this host's root: {error}"),
+            "Linux 5.19 or newer, user namespaces (sysctl user.max_user_namespaces), and the store on ext4, XFS or Btrfs",
+        ),
     }
 }
 

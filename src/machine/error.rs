@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::guest::GuestError;
+use super::users::CANNOT;
 
 /// Why there is no container, or why it could not be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +125,9 @@ impl MachineError {
             Self::Machined(_) => Some("install systemd-container, which has systemd-machined"),
             Self::BootTimeout { .. } | Self::RebootTimeout { .. } => {
                 Some("give it longer with --boot-timeout")
+            }
+            Self::Assembly { message, .. } if message.starts_with(CANNOT) => {
+                Some("do without: --private-users no; `postroj doctor` tells what this host lacks")
             }
             Self::NoMachine(_) => Some("`postroj machines` lists them"),
             _ => None,

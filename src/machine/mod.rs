@@ -33,6 +33,7 @@ mod stop;
 mod supervisor;
 mod sys;
 mod sysusers;
+mod users;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +54,7 @@ pub use runtime::{PREFIX, Record, Runtime};
 pub use shell::shell;
 pub use stop::stop;
 pub use supervisor::supervise;
+pub use users::check_private_users;
 
 use moves::QuickMoves;
 use running::{Launch, Running};

@@ -4,15 +4,16 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
 use serde::{Deserialize, Serialize};
 
 use super::rootfs::Rootfs;
+use super::users::{self, PrivateUsers};
 
 /// A directory of the host that a container sees in place of one of its own. What it writes there
 /// goes elsewhere: the host's directory never changes by it.
@@ -34,6 +35,8 @@ pub(super) struct Parts<'a> {
     pub(super) lowers: &'a [PathBuf],
     pub(super) upper: &'a Path,
     pub(super) work: &'a Path,
+    /// Whose the files of the lower ones are, if not the host's users'.
+    pub(super) users: Option<&'a PrivateUsers>,
     /// Further options, each with a comma in front.
     pub(super) options: &'a str,
 }
@@ -45,7 +48,11 @@ pub(super) fn mount(links: &Path, parts: &Parts<'_>, target: &Path) -> io::Resul
     // escapes whatever is in a path.
     let mut lowers = Vec::with_capacity(parts.lowers.len());
     for (number, lower) in parts.lowers.iter().enumerate() {
-        std::os::unix::fs::symlink(lower, links.join(number.to_string()))?;
+        let link = links.join(number.to_string());
+        match parts.users {
+            Some(users) => attach(&users.map(lower)?, &link)?,
+            None => std::os::unix::fs::symlink(lower, link)?,
+        }
         lowers.push(number.to_string());
     }
     std::os::unix::fs::symlink(parts.upper, links.join("u"))?;
@@ -61,11 +68,29 @@ pub(super) fn mount(links: &Path, parts: &Parts<'_>, target: &Path) -> io::Resul
     let flags = MountFlags::empty();
     let mounted = rustix::mount::mount("postroj", target, "overlay", flags, options.as_c_str());
     std::env::set_current_dir(before)?;
+    if parts.users.is_some() {
+        // overlayfs has mounts of its own by now.
+        for number in lowers {
+            rustix::mount::unmount(links.join(number), UnmountFlags::DETACH)?;
+        }
+    }
     mounted.map_err(Into::into)
 }
 
+/// Mounts a tree that is nowhere yet on a directory to be made.
+fn attach(tree: &OwnedFd, at: &Path) -> io::Result<()> {
+    fs::create_dir(at)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(tree, c"", CWD, at, flags)?)
+}
+
 /// Shows directories of the host in a root that stands; `scratch` is in memory.
-pub(super) fn show(overlaid: &[Overlaid], scratch: &Path, root: &Rootfs) -> io::Result<()> {
+pub(super) fn show(
+    overlaid: &[Overlaid],
+    scratch: &Path,
+    root: &Rootfs,
+    users: Option<&PrivateUsers>,
+) -> io::Result<()> {
     for (number, overlaid) in overlaid.iter().enumerate() {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let target = match root.open_at(&overlaid.target, flags, Mode::empty()) {
@@ -80,10 +105,14 @@ pub(super) fn show(overlaid: &[Overlaid], scratch: &Path, root: &Rootfs) -> io::
         let (upper, work) = (kept.join("upper"), kept.join("work"));
         fs::create_dir_all(&upper)?;
         fs::create_dir_all(&work)?;
+        if let Some(users) = users {
+            users::give(fs::File::open(&upper)?, users.base())?;
+        }
         let parts = Parts {
             lowers: std::slice::from_ref(&overlaid.source),
             upper: &upper,
             work: &work,
+            users,
             // A package manager renames directories that are there already.
             options: ",redirect_dir=on",
         };

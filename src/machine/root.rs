@@ -11,11 +11,13 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::generators;
+use super::isolation::Users;
 use super::overlay;
 use super::profile::{self, GENERATORS, UNITS};
 use super::rootfs::Rootfs;
 use super::spec::{CgroupOwner, Payload, Spec, Writable};
 use super::sysusers;
+use super::users::{self, COUNT, PrivateUsers};
 
 /// The systemd that first refused version 1 and hybrid hosts; see its NEWS for 258.
 const UNIFIED_ONLY: u32 = 258;
@@ -32,6 +34,8 @@ pub(super) struct Assembled {
     /// What is masked until the container is up: directory and name.
     masks: Vec<(String, String)>,
     systemd: Option<u32>,
+    users: Option<PrivateUsers>,
+    notes: Vec<String>,
 }
 
 impl Assembled {
@@ -43,6 +47,17 @@ impl Assembled {
     /// Whether the container's systemd works with version 2 cgroups only.
     pub(super) fn needs_unified_hierarchy(&self) -> bool {
         self.systemd.is_some_and(|version| version >= UNIFIED_ONLY)
+    }
+
+    /// The host's number for the container's root, and how many follow; none if its users are the
+    /// host's.
+    pub(super) fn private_users(&self) -> Option<(u32, u32)> {
+        self.users.as_ref().map(|users| (users.base(), COUNT))
+    }
+
+    /// What the user should know.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Takes the mounts away, so that the directory can go.
@@ -89,25 +104,33 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
     rustix::mount::mount_change("/", propagation).map_err(|error| named("/", error))?;
     let scratch = spec.directory.join("fs");
     fs::create_dir_all(&scratch)?;
+    mount_scratch(spec, &scratch)?;
+    let root = scratch.join("root");
+    fs::create_dir(&root)?;
+    let mut notes = Vec::new();
+    // Before systemd-nspawn's directories are hidden: the locks on ranges of ids are the host's.
+    let users = stack(spec, &scratch, &root, &mut notes)?;
+    hide_nspawn_state(spec)?;
+    let inside = Rootfs::open(&root)?.owned_by(users.as_ref().map(PrivateUsers::base));
+    let masks = masks(spec, &inside);
+    furnish(spec, &inside, &masks)?;
+    overlay::show(&spec.overlaid, &scratch, &inside, users.as_ref())?;
+    Ok(Assembled {
+        directory: spec.directory.clone(),
+        masks,
+        systemd: systemd_version(&inside),
+        users,
+        notes,
+    })
+}
+
+fn mount_scratch(spec: &Spec, scratch: &Path) -> io::Result<()> {
     let size = match &spec.writable {
         Writable::Memory(bytes) => *bytes,
         // Only the links to the layers are in it.
         Writable::Layer { .. } => 4 << 20,
     };
-    mount_tmpfs(&scratch, size)?;
-    hide_nspawn_state(spec)?;
-    let root = scratch.join("root");
-    fs::create_dir(&root)?;
-    mount_overlay(spec, &scratch, &root)?;
-    let inside = Rootfs::open(&root)?;
-    let masks = masks(spec, &inside);
-    furnish(spec, &inside, &masks)?;
-    overlay::show(&spec.overlaid, &scratch, &inside)?;
-    Ok(Assembled {
-        directory: spec.directory.clone(),
-        masks,
-        systemd: systemd_version(&inside),
-    })
+    mount_tmpfs(scratch, size)
 }
 
 fn mount_tmpfs(target: &Path, bytes: u64) -> io::Result<()> {
@@ -128,7 +151,50 @@ fn hide_nspawn_state(spec: &Spec) -> io::Result<()> {
     mount_tmpfs(Path::new(directory), 1 << 20)
 }
 
-fn mount_overlay(spec: &Spec, scratch: &Path, root: &Path) -> io::Result<()> {
+/// Puts the layers together, with users of the container's own where those are wanted and can be.
+fn stack(
+    spec: &Spec,
+    scratch: &Path,
+    root: &Path,
+    notes: &mut Vec<String>,
+) -> io::Result<Option<PrivateUsers>> {
+    if !users::are_wanted(spec) {
+        mount_overlay(spec, scratch, root, None)?;
+        return Ok(None);
+    }
+    let stacked = PrivateUsers::create(&spec.machine).and_then(|users| {
+        for overlaid in &spec.overlaid {
+            users.map(&overlaid.source)?;
+        }
+        mount_overlay(spec, scratch, root, Some(&users))?;
+        Ok(users)
+    });
+    match stacked {
+        Ok(users) => Ok(Some(users)),
+        Err(error) if spec.isolation.users == Users::Private => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", users::CANNOT),
+        )),
+        Err(error) => {
+            detach(&spec.directory)?;
+            mount_scratch(spec, scratch)?;
+            fs::create_dir(root)?;
+            mount_overlay(spec, scratch, root, None)?;
+            notes.push(format!(
+                "{}: its root is this host's root, for {error}",
+                spec.machine
+            ));
+            Ok(None)
+        }
+    }
+}
+
+fn mount_overlay(
+    spec: &Spec,
+    scratch: &Path,
+    root: &Path,
+    users: Option<&PrivateUsers>,
+) -> io::Result<()> {
     let (upper, work) = match &spec.writable {
         Writable::Memory(_) => {
             let (upper, work) = (scratch.join("upper"), scratch.join("work"));
@@ -138,12 +204,13 @@ fn mount_overlay(spec: &Spec, scratch: &Path, root: &Path) -> io::Result<()> {
         }
         Writable::Layer { upper, work } => (upper.clone(), work.clone()),
     };
-    copy_root_attributes(&spec.lowers, &upper)?;
+    copy_root_attributes(&spec.lowers, &upper, users)?;
     let links = scratch.join("l");
     let parts = |options| overlay::Parts {
         lowers: &spec.lowers,
         upper: &upper,
         work: &work,
+        users,
         options,
     };
     let mounted = match spec.writable {
@@ -168,14 +235,23 @@ fn mount_overlay(spec: &Spec, scratch: &Path, root: &Path) -> io::Result<()> {
 }
 
 /// The upper directory's own attributes are those of the root: they have to be the image's.
-fn copy_root_attributes(lowers: &[PathBuf], upper: &Path) -> io::Result<()> {
+fn copy_root_attributes(
+    lowers: &[PathBuf],
+    upper: &Path,
+    users: Option<&PrivateUsers>,
+) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let Some(topmost) = lowers.first() else {
         return Err(io::Error::other("the image has no layer"));
     };
     let metadata = fs::metadata(topmost)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", topmost.display())))?;
-    std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;
+    let owner = |id| users.map_or(id, |users| users::shifted(users.base(), id));
+    std::os::unix::fs::chown(
+        upper,
+        Some(owner(metadata.uid())),
+        Some(owner(metadata.gid())),
+    )?;
     fs::set_permissions(upper, metadata.permissions())
 }
 

@@ -6,25 +6,50 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
+use super::users;
+
 /// The root directory of a container, held open.
 #[derive(Debug)]
-pub(crate) struct Rootfs(OwnedFd);
+pub(crate) struct Rootfs {
+    root: OwnedFd,
+    /// The host's number for the container's root, unless that is the host's.
+    base: Option<u32>,
+}
 
 impl Rootfs {
     /// Opens the directory at `path`, which is one of ours or a process's `/proc/<pid>/root`.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+        Ok(Self {
+            root: rustix::fs::open(path, flags, Mode::empty())?,
+            base: None,
+        })
+    }
+
+    /// What is made in it from now on belongs to the container's root, whose number on the host is
+    /// `base`.
+    pub(crate) fn owned_by(self, base: Option<u32>) -> Self {
+        Self { base, ..self }
+    }
+
+    /// The host's number for the container's root, unless that is the host's.
+    pub(super) fn base(&self) -> Option<u32> {
+        self.base
+    }
+
+    /// Gives what `file` is open on to the container's root.
+    pub(super) fn give(&self, file: impl AsFd) -> io::Result<()> {
+        self.base.map_or(Ok(()), |base| users::give(file, base))
     }
 
     /// The root's descriptor.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.root.as_fd()
     }
 
     /// Opens `path` below the root.
@@ -37,7 +62,7 @@ impl Rootfs {
         let path = relative(path.as_ref());
         let flags = flags | OFlags::CLOEXEC;
         Ok(rustix::fs::openat2(
-            &self.0,
+            &self.root,
             path,
             flags,
             mode,
@@ -108,7 +133,12 @@ impl Rootfs {
     /// Makes a symbolic link `directory/name` to `target`, where there is nothing yet.
     pub(crate) fn symlink(&self, directory: &str, name: &str, target: &str) -> io::Result<()> {
         let directory = self.make_directories(directory)?;
-        Ok(rustix::fs::symlinkat(target, &directory, name)?)
+        rustix::fs::symlinkat(target, &directory, name)?;
+        if self.base.is_some() {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            self.give(rustix::fs::openat(&directory, name, flags, Mode::empty())?)?;
+        }
+        Ok(())
     }
 
     /// Removes `directory/name` if it is a symbolic link to `target`.
@@ -138,6 +168,7 @@ impl Rootfs {
         let file = rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o644))?;
         // The mode that was asked for, whatever the umask.
         rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+        self.give(&file)?;
         Ok((directory, file))
     }
 
@@ -150,7 +181,9 @@ impl Rootfs {
             parent = match self.open_at(&walked, flags, Mode::empty()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755))?;
-                    self.open_at(&walked, flags, Mode::empty())?
+                    let made = self.open_at(&walked, flags, Mode::empty())?;
+                    self.give(&made)?;
+                    made
                 }
                 other => other?,
             };

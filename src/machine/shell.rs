@@ -61,6 +61,8 @@ fn open_terminal(guest: &Guest) -> io::Result<(OwnedFd, String)> {
     rustix::pty::unlockpt(&master)?;
     let path = rustix::pty::ptsname(&master, Vec::new())?;
     let path = path.into_string().map_err(io::Error::other)?;
+    // A terminal belongs to who has made it, which is this host's root.
+    guest.give(guest.open(&path, OFlags::PATH, Mode::empty())?)?;
     copy_size(master.as_fd());
     Ok((master, path))
 }

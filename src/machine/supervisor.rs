@@ -100,8 +100,6 @@ struct Supervisor<'a> {
     /// The cgroup of the host's unit, where version 2 is all that there is.
     unit_cgroup: Option<PathBuf>,
     joined: Vec<OwnedFd>,
-    /// What the user should know.
-    notes: Vec<String>,
 }
 
 /// What made the container end.
@@ -158,13 +156,12 @@ impl<'a> Supervisor<'a> {
             cgroups,
             unit_cgroup,
             joined,
-            notes: Vec::new(),
         })
     }
 
     async fn serve(mut self, reader: OwnedReadHalf, mut teller: Teller) -> io::Result<()> {
-        for note in std::mem::take(&mut self.notes) {
-            teller.tell(&Told::Note(note)).await;
+        for note in self.root.notes() {
+            teller.tell(&Told::Note(note.clone())).await;
         }
         let mut console = Console::default();
         let outcome = self.run(reader, &mut teller, &mut console).await;
@@ -310,7 +307,7 @@ impl<'a> Supervisor<'a> {
         let (reader, writer) = io::pipe()?;
         let mut command = std::process::Command::new(&self.spec.nspawn);
         command
-            .args(arguments(self.spec, &self.root.path()))
+            .args(arguments(self.spec, &self.root))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("NOTIFY_SOCKET", self.spec.directory.join("notify"))
@@ -444,7 +441,7 @@ fn step_aside(hierarchies: &Hierarchies) -> io::Result<Option<(PathBuf, OwnedFd)
     Ok(Some((unit, procs.into())))
 }
 
-fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
+fn arguments(spec: &Spec, root: &Assembled) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "--quiet",
         "--keep-unit",
@@ -457,7 +454,12 @@ fn arguments(spec: &Spec, root: &Path) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    arguments.push(format!("--directory={}", root.display()));
+    arguments.push(format!("--directory={}", root.path().display()));
+    if let Some((base, count)) = root.private_users() {
+        // The owners of the files are in the range already. Whoever gives a range wants none
+        // changed, unless it says otherwise.
+        arguments.push(format!("--private-users={base}:{count}"));
+    }
     arguments.push(format!("--machine={}", spec.machine));
     let registered = spec.cgroups == CgroupOwner::Systemd;
     arguments.push(format!(

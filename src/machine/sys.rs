@@ -1,15 +1,15 @@
 //! The few system calls of this crate that Rust cannot prove harmless.
 #![expect(
     unsafe_code,
-    reason = "unshare(2), code between fork(2) and exec(2), and inherited descriptors have no safe form"
+    reason = "unshare(2), fork(2), code between that and exec(2), mount_setattr(2), and inherited descriptors have no safe form"
 )]
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
 
 /// Gives the calling process a mount namespace of its own. Call it while there is one thread.
@@ -52,4 +52,78 @@ pub(super) fn confine(command: &mut Command, cgroup_procs: Vec<OwnedFd>, signal:
     unsafe {
         command.pre_exec(prepare);
     }
+}
+
+/// Makes a user namespace whose users and groups are those of the lines `map`;
+/// `user_namespaces(7)`.
+pub(super) fn user_namespace(map: &str) -> io::Result<OwnedFd> {
+    let (hears, tells) = io::pipe()?;
+    let (waits, releases) = io::pipe()?;
+    // A namespace comes to be with a process, and this one cannot leave its own.
+    // SAFETY: the child makes system calls only, so it needs nothing of what other threads may have
+    // left half done; and its own end takes none of the parent's destructors along.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            drop(releases);
+            // SAFETY: nothing but the user namespace becomes another.
+            let entered = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) };
+            let error = entered.map_or_else(rustix::io::Errno::raw_os_error, |()| 0);
+            let _ = rustix::io::write(&tells, &error.to_ne_bytes());
+            // The end of the file comes when the parent is done, or dead.
+            let _ = rustix::io::read(&waits, &mut [0; 1]);
+            // SAFETY: no destructor or handler of the parent's runs.
+            unsafe { libc::_exit(0) }
+        }
+        child => {
+            drop((tells, waits));
+            let namespace = mapped(child, &hears, map);
+            drop(releases);
+            if let Some(child) = Pid::from_raw(child) {
+                let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
+            }
+            namespace
+        }
+    }
+}
+
+/// The namespace of `child`, with the map that its parent has to write.
+fn mapped(child: i32, mut hears: &io::PipeReader, map: &str) -> io::Result<OwnedFd> {
+    let mut error = [0; 4];
+    io::Read::read_exact(&mut hears, &mut error)?;
+    match i32::from_ne_bytes(error) {
+        0 => {}
+        error => return Err(io::Error::from_raw_os_error(error)),
+    }
+    for file in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{child}/{file}"), map)?;
+    }
+    Ok(std::fs::File::open(format!("/proc/{child}/ns/user"))?.into())
+}
+
+/// Shows the files of a mount that is nowhere yet with the owners that a user namespace gives them;
+/// `mount_setattr(2)`.
+pub(super) fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(users.as_raw_fd().unsigned_abs()),
+    };
+    // SAFETY: the path is a C string, the attributes are of the size that is told, and both outlive
+    // the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

@@ -152,6 +152,9 @@ fn of_commands() {
                                     leads out and nothing leads in; host is the host's; none is a
                                     loopback device and nothing else, as with --offline [default: nat
                                     where pasta is installed, else host]
+          --private-users <yes|no>  Whether the container's users are others than the host's of the same
+                                    numbers: root in it is nobody outside [default: yes, where the host
+                                    can do it]
           --boot <PROFILE>          How much of the image's system is started [default: trimmed]
                                     [possible values: trimmed, full]
           --keep [<WHEN>]           Leave the container up, and say how to get in and how to end it:

@@ -27,4 +27,5 @@ mod store_check;
 mod store_import;
 mod store_transfer;
 mod support;
+mod users;
 mod verdicts;

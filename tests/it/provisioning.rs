@@ -11,6 +11,10 @@ use crate::support::process::tool;
 use crate::support::registry::hex;
 use crate::support::{Deb, Place, tree};
 
+/// The repositories are on the host's loopback device. What is kept of them is root's, whatever the
+/// container's root is outside.
+const NEAR: [&str; 4] = ["--network", "host", "--private-users", "yes"];
+
 /// A copy of a tree, in links, with other files in places.
 fn variant(place: &Place, tree: &Path, files: &[(&str, &str)]) -> PathBuf {
     let copy = tempfile::tempdir_in(place.scratch())
@@ -230,6 +234,7 @@ fn packages_are_downloaded_once() {
     let probe = |package: &str| {
         place
             .pkgprobe(image, ["--package", package, "--check-unit", package])
+            .args(NEAR)
             .env("POSTROJ_STATE_DIR", &store)
             .env("POSTROJ_CACHE_DIR", &cache)
     };
@@ -270,6 +275,13 @@ fn packages_are_downloaded_once() {
     // … and one that has gone is the package's fault only if the repository says so.
     repository.remove("second");
     probe("fourth").run().exits(1).stdout_has("fourth");
+
+    let kept = cache.join("packages");
+    let others = tool(
+        "find",
+        &[kept.to_str().expect("UTF-8"), "!", "-user", "root"],
+    );
+    assert_eq!(others.stdout, "");
 }
 
 #[test]
@@ -359,6 +371,7 @@ fn managers_cache(id: &str, config: &str, root: &str, corrupt: &str) {
     let probe = |arguments: &[&str]| {
         place
             .pkgprobe(image, ["--package", "greeter", "--check-unit", "greeter"])
+            .args(NEAR)
             .args(arguments)
             .env("POSTROJ_STATE_DIR", place.scratch().join("store"))
             .env("POSTROJ_CACHE_DIR", &cache)

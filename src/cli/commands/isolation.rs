@@ -18,7 +18,7 @@ pub(crate) struct Apart {
     network: Option<NetworkName>,
     /// Whether the container's users are others than the host's of the same numbers: root in it is
     /// nobody outside [default: yes, where the host can do it]
-    #[arg(long, value_name = "yes|no", hide_possible_values = true, hide = true)]
+    #[arg(long, value_name = "yes|no", hide_possible_values = true)]
     private_users: Option<PrivateUsers>,
 }
 

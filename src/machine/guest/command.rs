@@ -128,6 +128,7 @@ impl Guest {
         let manager = self.live_link().await?.manager;
         let mut jobs = asked("tell of jobs", manager.receive_job_removed().await)?;
         let writer = OwnedFd::from(writer);
+        self.give(&writer).map_err(descriptors)?;
         let streams = [
             (
                 "StandardOutputFileDescriptor",

@@ -41,6 +41,8 @@ impl Link {
     pub(super) async fn open(root: &Rootfs) -> Result<Self, GuestError> {
         let stream = connect_bus(root).map_err(GuestError::NoBus)?;
         let bus = Builder::unix_stream(stream)
+            // Who we are there, whatever that is here.
+            .user_id(0)
             .method_timeout(CALL_PATIENCE)
             .max_queued(QUEUE)
             .build()

@@ -9,7 +9,7 @@ mod unit;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
@@ -22,6 +22,7 @@ pub use command::{Command, ExitStatus, Output};
 pub use unit::{Unit, UnitState};
 
 use super::rootfs::Rootfs;
+use super::users;
 use link::Link;
 
 /// Where the system bus listens; D-Bus specification, "Well-known Message Bus Instances".
@@ -97,8 +98,10 @@ pub struct Guest {
 impl Guest {
     /// Connects to the system bus of the container whose init is the process `leader`.
     pub(super) async fn connect(leader: i32) -> Result<Self, GuestError> {
-        let root =
-            Rootfs::open(Path::new(&format!("/proc/{leader}/root"))).map_err(GuestError::NoBus)?;
+        let base = users::base_of(leader).map_err(GuestError::NoBus)?;
+        let root = Rootfs::open(Path::new(&format!("/proc/{leader}/root")))
+            .map_err(GuestError::NoBus)?
+            .owned_by(base);
         let link = Link::open(&root).await?;
         Ok(Self {
             link: Mutex::new(link),
@@ -122,6 +125,12 @@ impl Guest {
     /// Whether there is a file at `path` in the container.
     pub fn has_file(&self, path: &str) -> bool {
         self.root.exists(path)
+    }
+
+    /// Gives what `file` is open on to the container's root: who it is passed to there can open it
+    /// once more, as `/dev/stdout` for one.
+    pub(super) fn give(&self, file: impl AsFd) -> io::Result<()> {
+        self.root.give(file)
     }
 
     /// Opens a file of the container.
@@ -200,6 +209,13 @@ fn connect_bus(root: &Rootfs) -> io::Result<UnixStream> {
     if FileType::from_raw_mode(mode) != FileType::Socket {
         return Err(io::Error::other("not a socket"));
     }
+    match root.base() {
+        Some(base) => users::connect_as(base, || connect(&socket)),
+        None => connect(&socket),
+    }
+}
+
+fn connect(socket: &OwnedFd) -> io::Result<UnixStream> {
     // Not blocking: whoever listens there may never take us.
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
