@@ -16,9 +16,11 @@
 //! | [`matrix`] | that on many images, several at once |
 //! | [`report`] | the result of a run and how it is written |
 //! | [`progress`] | the events of a long job, and who listens to them |
+//! | [`duration`] | times as they are typed |
 //!
 //! The library prints nothing and reads no configuration; the binary does both.
 
+pub mod duration;
 mod http;
 pub mod image;
 pub mod install;

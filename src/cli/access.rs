@@ -4,10 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use postroj::duration;
 use postroj::image::credentials::AuthFiles;
 use postroj::image::{Access, Certificates, Patience, Registries};
-
-use super::duration;
 
 /// How registries are reached.
 #[derive(Debug, Clone, Default, clap::Args)]

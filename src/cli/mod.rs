@@ -5,7 +5,6 @@ mod commands;
 mod config;
 mod doctor;
 mod document;
-mod duration;
 mod error;
 mod output;
 mod runfile;
@@ -133,8 +132,8 @@ enum Command {
     Import(store::Import),
     Login(login::Login),
     Logout(login::Logout),
-    Pkgprobe(pkgprobe::Pkgprobe),
-    Selftest(selftest::Selftest),
+    Pkgprobe(Box<pkgprobe::Pkgprobe>),
+    Selftest(Box<selftest::Selftest>),
     Machines(machines::Machines),
     Stop(machines::Stop),
     Shell(machines::Shell),

@@ -102,13 +102,18 @@ pub trait PackageManager: Send + Sync {
     fn fault(&self, output: &str) -> Fault;
 }
 
-/// The package manager of a container: by the family in its `os-release`, else by what is there.
-pub fn detect(guest: &Guest) -> Option<Box<dyn PackageManager>> {
+/// The family of a container's distribution, by its `os-release`.
+pub fn family(guest: &Guest) -> Option<Family> {
     let text = guest
         .read_file("/etc/os-release")
         .or_else(|_| guest.read_file("/usr/lib/os-release"))
         .unwrap_or_default();
-    let family = Family::of_os_release(&String::from_utf8_lossy(&text));
+    Family::of_os_release(&String::from_utf8_lossy(&text))
+}
+
+/// The package manager of a container: by the family in its `os-release`, else by what is there.
+pub fn detect(guest: &Guest) -> Option<Box<dyn PackageManager>> {
+    let family = family(guest);
     let mut candidates = all();
     // A Debian with dnf installed is a Debian.
     candidates.sort_by_key(|candidate| Some(candidate.0) != family);

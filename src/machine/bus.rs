@@ -58,6 +58,9 @@ pub(super) trait Manager {
         patterns: &[&str],
     ) -> zbus::Result<Vec<ListedUnit>>;
 
+    /// The paths of all unit files, and whether each is enabled.
+    fn list_unit_files(&self) -> zbus::Result<Vec<(String, String)>>;
+
     #[allow(clippy::type_complexity, reason = "it is systemd's signature")]
     fn enable_unit_files(
         &self,
@@ -80,6 +83,20 @@ pub(super) trait Manager {
 
     #[zbus(signal)]
     fn unit_removed(&self, id: String, unit: OwnedObjectPath) -> zbus::Result<()>;
+}
+
+/// `org.freedesktop.DBus.Properties`, as systemd has it.
+#[zbus::proxy(
+    interface = "org.freedesktop.DBus.Properties",
+    default_service = "org.freedesktop.systemd1",
+    assume_defaults = false
+)]
+pub(super) trait AllProperties {
+    /// With the name of no interface, those of all of them.
+    fn get_all(
+        &self,
+        interface: &str,
+    ) -> zbus::Result<std::collections::HashMap<String, zbus::OwnedVariant>>;
 }
 
 /// `org.freedesktop.systemd1.Unit`.

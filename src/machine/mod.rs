@@ -43,7 +43,10 @@ use tokio::time::{Instant, timeout_at};
 pub use build::{Build, BuildError, build};
 pub use cgroup::{Hierarchies, Layout};
 pub use error::MachineError;
-pub use guest::{Command, ExitStatus, Guest, GuestError, Output, Unit, UnitState};
+pub use guest::{
+    Command, ExitStatus, Guest, GuestError, Output, Properties, SocketUnit, Streams, Unit,
+    UnitState, is_command_unit,
+};
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
 pub use isolation::{Isolation, Network, Users};
 pub use network::{INSTALL_PASTA, find_pasta};

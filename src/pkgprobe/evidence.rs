@@ -40,9 +40,10 @@ pub(super) async fn of_checks(guest: &Guest, failed: &[(usize, &CheckReport)]) -
             evidence.push(Evidence::new(title, &output.text).about_checks(vec![*number]));
         }
     }
+    let is_about_ports = |kind| matches!(kind, "network" | "http" | "tcp" | "port");
     let of_network: Vec<usize> = failed
         .iter()
-        .filter(|(_, check)| check.kind == "network")
+        .filter(|(_, check)| is_about_ports(check.kind))
         .map(|(number, _)| *number)
         .collect();
     if !of_network.is_empty() {

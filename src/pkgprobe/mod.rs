@@ -16,13 +16,13 @@ use crate::install::{
 };
 use crate::machine::{Boot, Guest, GuestError, Isolation, Machine, MachineError, Profile};
 use crate::packages::Lease;
-use crate::probe::{Check, Patience};
+use crate::probe::{Before, Check, Patience, ProbeError};
 use crate::progress::{Event, SharedProgress, Step};
 use crate::report::{CheckReport, ImageReport, PhaseReport, Verdict};
 
 pub use phase::Phase;
 
-use checking::{Baselines, check};
+use checking::check;
 
 /// What is to be tested, and how.
 #[derive(Debug, Clone)]
@@ -100,10 +100,19 @@ enum Problem {
     Guest(#[from] GuestError),
     #[error(transparent)]
     Install(#[from] InstallError),
-    #[error("the network namespace of the container cannot be entered: {0}")]
-    Namespace(#[from] std::io::Error),
+    #[error(transparent)]
+    Probe(ProbeError),
     #[error("the run did not end within {} s", .0.as_secs_f64())]
     Timeout(Duration),
+}
+
+impl From<ProbeError> for Problem {
+    fn from(error: ProbeError) -> Self {
+        match error {
+            ProbeError::Guest(error) => Self::Guest(error),
+            error => Self::Probe(error),
+        }
+    }
 }
 
 /// Tests the packages of a plan, unless `cancelled` comes first. Nothing is left behind but what
@@ -143,10 +152,7 @@ pub async fn run(
     let is_cancelled = outcome.is_none();
     match outcome {
         Some(Err(problem)) => describe(&mut report, &problem),
-        Some(Ok(())) if report.checks.iter().all(|check| check.outcome.passed) => {
-            report.verdict = Verdict::Passed;
-        }
-        Some(Ok(())) => report.verdict = Verdict::Failed,
+        Some(Ok(())) => judge(&mut report),
         None => report.error = Some("interrupted".to_owned()),
     }
     if let Some(machine) = machine {
@@ -182,6 +188,24 @@ pub async fn run(
         return Err(Cancelled(Box::new(report)));
     }
     Ok(report)
+}
+
+/// Writes into the report what its checks say. What could not be told is no verdict, unless another
+/// check has failed.
+fn judge(report: &mut ImageReport) {
+    let untold = report.checks.iter().find_map(|check| {
+        let error = check.error.as_ref()?;
+        Some(format!("check {} {}: {error}", check.kind, check.target))
+    });
+    let failed = |check: &CheckReport| check.verdict() == Verdict::Failed;
+    report.verdict = match untold {
+        _ if report.checks.iter().any(failed) => Verdict::Failed,
+        Some(_) => Verdict::Error,
+        None => Verdict::Passed,
+    };
+    if report.verdict == Verdict::Error {
+        report.error = untold;
+    }
 }
 
 /// Writes into the report why there is no verdict, or that the package did not install.
@@ -401,13 +425,14 @@ async fn test(
     if is_trimmed && (!packages.is_empty() || plan.keep == Keep::Always) {
         complete(guest, plan.profile).await?;
     }
-    let mut baselines = Baselines::look(guest, &plan.checks).await?;
-    if is_trimmed && !baselines.are_loaded() {
+    let mut before = Before::look(guest, &plan.checks).await?;
+    if is_trimmed && !before.are_loaded() {
         // It may be another name of one that the boot has left out.
         complete(guest, plan.profile).await?;
-        baselines = Baselines::look(guest, &plan.checks).await?;
+        before = Before::look(guest, &plan.checks).await?;
     }
     if !packages.is_empty() {
+        before.mark();
         let began = Instant::now();
         let names: Vec<String> = plan.packages.iter().map(ToString::to_string).collect();
         let step = Step::start(
@@ -429,7 +454,7 @@ async fn test(
         step.finish();
     }
     let began = Instant::now();
-    let checked = check(plan, context, guest, &baselines, Phase::Install).await;
+    let checked = check(plan, context, guest, &before, Phase::Install).await;
     report.timings.checks += began.elapsed();
     report.checks.extend(checked?);
     let failed: Vec<(usize, &CheckReport)> = report

@@ -5,13 +5,37 @@ use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A TCP socket of a container that listens.
+/// What a port is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP, where to listen is to be bound and not connected.
+    Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A socket of a container that listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listener {
+    /// What it is of.
+    pub transport: Transport,
     /// The address it is bound to.
     pub address: SocketAddr,
     /// The name of the process that holds it.
     pub process: String,
+    /// The unit that the process belongs to.
+    pub unit: Option<String>,
+    /// Whether only the container's init holds it, for a unit that it would start.
+    pub is_of_init: bool,
 }
 
 impl fmt::Display for Listener {
@@ -23,24 +47,86 @@ impl fmt::Display for Listener {
 /// The TCP sockets that processes of the container listen on. `leader` is its init, in the host's
 /// numbering. What cannot be read is left out.
 pub fn listeners(leader: i32) -> Vec<Listener> {
+    of_tables(leader, &[("tcp", Transport::Tcp), ("tcp6", Transport::Tcp)])
+}
+
+/// The TCP and UDP sockets that processes of the container listen on.
+pub(super) fn all_listeners(leader: i32) -> Vec<Listener> {
+    of_tables(
+        leader,
+        &[
+            ("tcp", Transport::Tcp),
+            ("tcp6", Transport::Tcp),
+            ("udp", Transport::Udp),
+            ("udp6", Transport::Udp),
+        ],
+    )
+}
+
+fn of_tables(leader: i32, tables: &[(&str, Transport)]) -> Vec<Listener> {
     let owners = socket_owners(leader);
-    let mut listeners: Vec<Listener> = ["tcp", "tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(format!("/proc/{leader}/net/{table}")).ok())
-        .flat_map(|table| parse(&table))
-        .filter_map(|(address, inode)| {
-            let process = owners.get(&inode)?.clone();
-            Some(Listener { address, process })
-        })
-        .collect();
+    let mut listeners = Vec::new();
+    for (table, transport) in tables {
+        let Ok(table) = fs::read_to_string(format!("/proc/{leader}/net/{table}")) else {
+            continue;
+        };
+        for (address, inode) in parse(&table, *transport) {
+            let Some(owner) = owners.get(&inode) else {
+                continue;
+            };
+            listeners.push(Listener {
+                transport: *transport,
+                address,
+                process: owner.process.clone(),
+                unit: unit_of(leader, owner.id),
+                is_of_init: owner.id == leader,
+            });
+        }
+    }
     listeners.sort();
     listeners.dedup();
     listeners
 }
 
-/// The listening sockets of a table of proc(5)'s `/proc/net/tcp`: address and inode.
-fn parse(table: &str) -> Vec<(SocketAddr, u64)> {
-    const LISTEN: &str = "0A";
+/// The unit that a process of a container belongs to, by its place among the control groups below that
+/// of the container's init, `…/init.scope`.
+pub(super) fn unit_of(leader: i32, id: i32) -> Option<String> {
+    let group = |id: i32| {
+        let text = fs::read_to_string(format!("/proc/{id}/cgroup")).ok()?;
+        group_of(&text).map(str::to_owned)
+    };
+    unit_below(&group(leader)?, &group(id)?).map(str::to_owned)
+}
+
+/// The control group that systemd has a process in: its own hierarchy's or the only one;
+/// cgroups(7).
+fn group_of(text: &str) -> Option<&str> {
+    let of = |marks: &str| {
+        text.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            (controllers == marks).then_some(path)
+        })
+    };
+    of("name=systemd").or_else(|| of(""))
+}
+
+/// The first group on the way down that is no slice.
+fn unit_below<'a>(init: &str, group: &'a str) -> Option<&'a str> {
+    let root = init.strip_suffix("/init.scope").unwrap_or(init);
+    let below = group.strip_prefix(root)?;
+    below
+        .split('/')
+        .find(|part| !part.is_empty() && part.strip_suffix(".slice").is_none())
+}
+
+/// The listening sockets of a table of proc(5)'s `/proc/net/tcp` or `udp`: address and inode.
+fn parse(table: &str, transport: Transport) -> Vec<(SocketAddr, u64)> {
+    // TCP_LISTEN, and what an unconnected UDP socket has: TCP_CLOSE.
+    let listens = match transport {
+        Transport::Tcp => "0A",
+        Transport::Udp => "07",
+    };
     table
         .lines()
         .skip(1)
@@ -49,7 +135,7 @@ fn parse(table: &str) -> Vec<(SocketAddr, u64)> {
             let local = fields.nth(1)?;
             let state = fields.nth(1)?;
             let inode = fields.nth(5)?.parse().ok()?;
-            (state == LISTEN).then_some((parse_address(local)?, inode))
+            (state == listens).then_some((parse_address(local)?, inode))
         })
         .collect()
 }
@@ -71,29 +157,38 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, port))
 }
 
-/// The sockets that the container's processes have open, by inode, with the process's name.
-fn socket_owners(leader: i32) -> HashMap<u64, String> {
-    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let Some(container) = namespace(&leader.to_string()) else {
-        return HashMap::new();
+/// The processes of a container, by the host's numbering.
+pub(super) fn processes(leader: i32) -> Vec<i32> {
+    let namespace = |id: i32| fs::read_link(format!("/proc/{id}/ns/pid")).ok();
+    let Some(container) = namespace(leader) else {
+        return Vec::new();
     };
-    let mut owners = HashMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Ok(pid) = entry.file_name().into_string() else {
-            continue;
-        };
-        let is_process = pid.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_process || namespace(&pid).as_ref() != Some(&container) {
-            continue;
-        }
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|id| namespace(*id).as_ref() == Some(&container))
+        .collect()
+}
+
+/// Who has a socket.
+struct Owner {
+    id: i32,
+    process: String,
+}
+
+/// The sockets that the container's processes have open, by inode.
+fn socket_owners(leader: i32) -> HashMap<u64, Owner> {
+    let mut owners: HashMap<u64, Owner> = HashMap::new();
+    for pid in processes(leader) {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
         for descriptor in descriptors.into_iter().flatten().flatten() {
             if let Some(inode) = socket_inode(&descriptor.path()) {
                 // A socket that systemd holds for a service counts as the service's.
-                let owner = owners.entry(inode).or_insert_with(String::new);
-                if owner.is_empty() || owner == "systemd" {
-                    name.trim_end().clone_into(owner);
+                let is_systemds = owners.get(&inode).is_none_or(|owner| owner.id == leader);
+                if is_systemds {
+                    let process = name.trim_end().to_owned();
+                    owners.insert(inode, Owner { id: pid, process });
                 }
             }
         }
@@ -118,11 +213,32 @@ mod tests {
     #[test]
     fn the_tables_of_proc_are_understood() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 0 100 0 0 10 0\n   1: 0100007F:1F40 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 12346 1 0 20 4 30 10 -1\n";
-        assert_eq!(parse(table), [("127.0.0.1:8000".parse().unwrap(), 12345)]);
+        assert_eq!(
+            parse(table, Transport::Tcp),
+            [("127.0.0.1:8000".parse().unwrap(), 12345)]
+        );
         assert_eq!(
             parse_address("00000000000000000000000001000000:0050"),
             Some("[::1]:80".parse().unwrap())
         );
         assert_eq!(parse_address("junk"), None);
+    }
+
+    #[test]
+    fn a_unit_is_found_by_its_control_group() {
+        let unit = |group| unit_below("/a/payload/init.scope", group);
+        assert_eq!(unit("/a/payload/init.scope"), Some("init.scope"));
+        assert_eq!(
+            unit("/a/payload/system.slice/nginx.service"),
+            Some("nginx.service")
+        );
+        assert_eq!(
+            unit("/a/payload/system.slice/system-x.slice/x@1.service/sub"),
+            Some("x@1.service")
+        );
+        assert_eq!(unit("/b"), None);
+        let hybrid = "12:pids:/p\n1:name=systemd:/s\n0::/u\n";
+        assert_eq!(group_of(hybrid), Some("/s"));
+        assert_eq!(group_of("0::/u\n"), Some("/u"));
     }
 }

@@ -3,19 +3,32 @@
 //! A check gives an [`Outcome`]: it holds, or it doesn't. That it could not be told, because the
 //! container went away, is an error and no outcome.
 
+mod before;
 mod check;
+mod kind;
 mod listeners;
 mod network;
+mod probe_file;
+mod retry;
 mod unit;
+mod value;
+mod words;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-pub use check::Check;
+pub use before::Before;
+pub use check::{Check, Ending, Finding, Needs, Probe, ProbeError, Scene};
+pub use kind::{
+    Autostart, CheckError, Checks, CommandCheck, FailedUnitsCheck, FileCheck, FileType, HttpCheck,
+    KINDS, Method, NetworkCheck, PortCheck, PortNumber, StatusClass, TcpCheck, UnitCheck,
+};
 pub use listeners::{Listener, listeners};
 pub use network::{NetworkError, NetworkTarget, Prober, Protocol};
+pub use probe_file::{ProbeFile, ProbeFileError};
 pub use unit::{Baseline, Begun, StartedBy, UnitName, UnitNameError, UnitProbe, baseline};
+pub use value::{Many, Mode, Pattern, Scalar, Span};
 
 /// What a check has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,6 +64,8 @@ pub struct Patience {
     pub settle: Duration,
     /// How long a network address may take to answer.
     pub network: Duration,
+    /// How long anything else may take.
+    pub check: Duration,
 }
 
 impl Default for Patience {
@@ -59,6 +74,7 @@ impl Default for Patience {
             unit: Duration::from_secs(30),
             settle: Duration::from_secs(1),
             network: Duration::from_secs(5),
+            check: Duration::from_secs(5),
         }
     }
 }

@@ -3,28 +3,23 @@
 //! A socket belongs to the network namespace of the thread that made it. So each check runs on a
 //! thread of its own, which enters the container's namespace first. The image needs no client.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use reqwest::redirect;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep_until};
 use url::{Host, Url};
 
+use super::retry::{Beside, Look, until};
 use super::{Outcome, listeners};
 use crate::http;
-
-/// The pause after the first attempt that fails; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// The pause between attempts, at most.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// After so long another attempt is made beside one that has not come to an end.
 const HANGING: Duration = Duration::from_secs(1);
@@ -47,7 +42,7 @@ pub enum NetworkError {
 pub enum Protocol {
     /// A connection is enough.
     Tcp,
-    /// HTTP, with or without TLS: the status has to be below 400.
+    /// HTTP, with or without TLS.
     Http,
 }
 
@@ -88,6 +83,37 @@ impl NetworkTarget {
             port,
         })
     }
+
+    /// What is spoken there.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The address as a URL.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+/// What is said to an address that has been found, and made of its answer.
+#[async_trait::async_trait]
+pub(super) trait Talk: std::fmt::Debug + Send + Sync {
+    /// Makes one attempt: what was seen if it went well, what was wrong otherwise.
+    async fn talk(&self, target: &NetworkTarget, address: SocketAddr) -> Result<String, String>;
+}
+
+/// A connection is enough.
+#[derive(Debug)]
+pub(super) struct Connect;
+
+#[async_trait::async_trait]
+impl Talk for Connect {
+    async fn talk(&self, _: &NetworkTarget, address: SocketAddr) -> Result<String, String> {
+        match TcpStream::connect(address).await {
+            Ok(_) => Ok(format!("{address} accepts connections")),
+            Err(error) => Err(words(&error)),
+        }
+    }
 }
 
 impl std::fmt::Display for NetworkTarget {
@@ -112,7 +138,11 @@ impl Prober {
 
     /// Tries an address until it answers or the patience has run out. An error means that the
     /// namespace could not be entered.
-    pub async fn check(&self, target: &NetworkTarget) -> std::io::Result<Outcome> {
+    pub(super) async fn check(
+        &self,
+        target: &NetworkTarget,
+        talk: Arc<dyn Talk>,
+    ) -> std::io::Result<Outcome> {
         let path = |pid: &str| format!("/proc/{pid}/ns/net");
         let of_container = path(&self.leader.to_string());
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -120,7 +150,7 @@ impl Prober {
         let is_shared = std::fs::read_link(&of_container)? == std::fs::read_link(path("self"))?;
         let check = Check {
             target: target.clone(),
-            deadline: Instant::now() + self.patience,
+            talk,
             owner: is_shared.then_some(self.leader),
             host: Handle::current(),
         };
@@ -130,7 +160,7 @@ impl Prober {
             .name("probe".to_owned())
             .spawn(move || {
                 let checked = enter(&namespace).map(|runtime| {
-                    let outcome = runtime.block_on(until_it_answers(check, patience));
+                    let outcome = runtime.block_on(until_it_answers(&check, patience));
                     // A name may still be looked up, and would be waited for.
                     runtime.shutdown_background();
                     outcome
@@ -146,7 +176,7 @@ impl Prober {
 #[derive(Debug, Clone)]
 struct Check {
     target: NetworkTarget,
-    deadline: Instant,
+    talk: Arc<dyn Talk>,
     /// The container's init, if the container shares the host's network: then what answers on
     /// `localhost` may be the host.
     owner: Option<i32>,
@@ -163,33 +193,16 @@ fn enter(namespace: &OwnedFd) -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Makes attempts until one goes well. One that fails is followed by another after a pause; one
-/// that hangs is given until the end, and has others beside it.
-async fn until_it_answers(check: Check, patience: Duration) -> Outcome {
-    let mut attempts = FuturesUnordered::new();
-    attempts.push(attempt(&check));
-    let mut pause = FIRST_PAUSE;
-    let mut next = Instant::now() + HANGING;
-    let mut last = None;
-    loop {
-        tokio::select! {
-            () = sleep_until(check.deadline) => break,
-            () = sleep_until(next) => {
-                attempts.push(attempt(&check));
-                next = Instant::now() + HANGING;
-            }
-            Some(result) = attempts.next() => match result {
-                Ok(observation) => return Outcome::passed(observation),
-                Err(observation) => {
-                    last = Some(observation);
-                    next = next.min(Instant::now() + pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            },
-        }
-    }
-    let last = last.unwrap_or_else(|| "timed out".to_owned());
-    Outcome::failed(format!("{last} (tried for {} s)", patience.as_secs_f64()))
+/// Makes attempts until one goes well. One that hangs is given until the end, and has others beside
+/// it.
+async fn until_it_answers(check: &Check, patience: Duration) -> Outcome {
+    let made = until(patience, Beside::After(HANGING), || async {
+        Ok::<_, Infallible>(match attempt(check).await {
+            Ok(observation) => Look::Holds(observation),
+            Err(observation) => Look::NotYet(observation),
+        })
+    });
+    made.await.unwrap_or_else(|never| match never {})
 }
 
 /// Tries every address of the target's host at once; the first that answers well counts.
@@ -198,10 +211,7 @@ async fn attempt(check: &Check) -> Result<String, String> {
     let mut attempts: FuturesUnordered<_> = addresses
         .into_iter()
         .map(|address| async move {
-            let spoken = match check.target.protocol {
-                Protocol::Tcp => connect(address).await,
-                Protocol::Http => get(&check.target, address).await,
-            };
+            let spoken = check.talk.talk(&check.target, address).await;
             if spoken.is_ok() && !check.is_containers(address) {
                 return Err(format!(
                     "{address}: answered by a process of the host, not of the container"
@@ -265,56 +275,14 @@ async fn resolve(target: &NetworkTarget, host: &Handle) -> Result<Vec<SocketAddr
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<String, String> {
-    match TcpStream::connect(address).await {
-        Ok(_) => Ok(format!("{address} accepts connections")),
-        Err(error) => Err(words(&error)),
-    }
-}
-
-async fn get(target: &NetworkTarget, address: SocketAddr) -> Result<String, String> {
-    // The host's name, as a browser would send it, at this one address. Whose certificate it is
-    // does not matter: it is a test installation's.
-    let host = target.url.host_str().unwrap_or_default();
-    let client = http::builder()
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .tls_danger_accept_invalid_certs(true)
-        .resolve(host, address)
-        .build()
-        .map_err(|error| error.to_string())?;
-    let response = client
-        .get(target.url.clone())
-        .send()
-        .await
-        .map_err(|error| root_cause(&error))?;
-    let status = response.status();
-    let observation = format!("status {}", status.as_u16());
-    if status.as_u16() < 400 {
-        Ok(format!("{address} answers with {observation}"))
-    } else {
-        Err(observation)
-    }
-}
-
-fn words(error: &std::io::Error) -> String {
+/// A failure to connect in the fewest words.
+pub(super) fn words(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         std::io::ErrorKind::TimedOut => "timed out".to_owned(),
         std::io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
         _ => error.to_string(),
     }
-}
-
-/// The first cause, which is what says something: `connection refused`.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause
-        .downcast_ref::<std::io::Error>()
-        .map_or_else(|| cause.to_string(), words)
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::kind::Autostart;
 use super::{Outcome, Patience};
+use crate::image::Family;
 use crate::machine::{Guest, GuestError, Unit, UnitState};
 
 /// The endings of the units that can be checked; systemd.unit(5).
@@ -122,6 +124,8 @@ pub struct UnitProbe<'a> {
     baseline: UnitState,
     patience: Patience,
     deadline: Instant,
+    /// Whether the package has to have started it, where that is asked, on a distribution of a family.
+    autostart: Option<(Autostart, Option<Family>)>,
 }
 
 /// How a check has begun.
@@ -148,6 +152,7 @@ impl<'a> UnitProbe<'a> {
             baseline: baseline.0,
             patience,
             deadline: Instant::now() + patience.unit,
+            autostart: None,
         })
     }
 
@@ -162,6 +167,16 @@ impl<'a> UnitProbe<'a> {
         }
     }
 
+    /// Holds the package to starting the unit, or to leaving it alone.
+    pub(super) fn expect_autostart(&mut self, expected: Autostart, family: Option<Family>) {
+        self.autostart = Some((expected, family));
+    }
+
+    /// How much of its time is left.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Starts the unit if nobody has, and waits until it is up or has failed to be.
     pub async fn start(&mut self) -> Result<Begun, GuestError> {
         let state = self.state().await?;
@@ -169,6 +184,11 @@ impl<'a> UnitProbe<'a> {
             return Ok(Begun::Refused(Outcome::failed(not_loaded(&state))));
         }
         let started_by = self.started_by(&state);
+        if let Some((expected, family)) = self.autostart
+            && let Some(refused) = expected.refuses(&state, started_by, family)
+        {
+            return Ok(Begun::Refused(Outcome::failed(refused)));
+        }
         if started_by == StartedBy::Postroj
             && let Some(refused) = self.start_by_hand(&state).await?
         {

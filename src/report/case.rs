@@ -74,7 +74,8 @@ pub(super) fn cases(image: &ImageReport) -> Vec<Case<'_>> {
         });
     }
     for (number, check) in image.checks.iter().enumerate() {
-        let mut name = format!("{} {}", check.kind, check.target);
+        let called = check.title.as_ref().unwrap_or(&check.target);
+        let mut name = format!("{} {called}", check.kind);
         if check.phase != Phase::Install {
             name = format!("{name} after {}", check.phase);
         }
@@ -85,11 +86,7 @@ pub(super) fn cases(image: &ImageReport) -> Vec<Case<'_>> {
         cases.push(Case {
             column: name.clone(),
             name,
-            verdict: if check.outcome.passed {
-                Verdict::Passed
-            } else {
-                Verdict::Failed
-            },
+            verdict: check.verdict(),
             message,
             seconds: check.seconds,
             evidence: image

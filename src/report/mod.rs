@@ -190,19 +190,39 @@ pub struct PhaseReport {
 pub struct CheckReport {
     /// After which phase it was made.
     pub phase: Phase,
-    /// `unit` or `network`.
+    /// Its kind: `unit`, `http`, …
     pub kind: &'static str,
-    /// The unit or the address.
+    /// What was looked at: the unit, the address, …
     pub target: String,
+    /// What its author calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What was asked of the target, in words, where it is more than being there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
     /// The outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// Why it could not be told whether it holds; it speaks neither for the package nor against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Who started the unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_by: Option<StartedBy>,
     /// How long it took, in seconds.
     #[serde(serialize_with = "seconds")]
     pub seconds: Duration,
+}
+
+impl CheckReport {
+    /// What it says: nothing, if it could not be told whether it holds.
+    pub fn verdict(&self) -> Verdict {
+        match (&self.error, self.outcome.passed) {
+            (Some(_), _) => Verdict::Error,
+            (None, true) => Verdict::Passed,
+            (None, false) => Verdict::Failed,
+        }
+    }
 }
 
 /// Something that shows why a run failed.

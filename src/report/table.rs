@@ -14,7 +14,10 @@ impl ImageReport {
     /// The first thing that was not as it has to be, in one line.
     pub fn first_failure(&self) -> Option<String> {
         let phase = self.phases.iter().find(|phase| !phase.passed);
-        let check = self.checks.iter().find(|check| !check.outcome.passed);
+        let check = self
+            .checks
+            .iter()
+            .find(|check| check.verdict() == Verdict::Failed);
         let text = match (&self.error, phase, check) {
             (Some(error), ..) => error.clone(),
             (None, Some(phase), _) => {

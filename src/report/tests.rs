@@ -28,10 +28,13 @@ fn check(kind: &'static str, target: &str, passed: bool, observation: &str) -> C
         phase: Phase::Install,
         kind,
         target: target.to_owned(),
+        title: None,
+        expected: None,
         outcome: Outcome {
             passed,
             observation: observation.to_owned(),
         },
+        error: None,
         started_by: None,
         seconds: Duration::from_millis(1500),
     }

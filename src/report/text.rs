@@ -36,18 +36,20 @@ pub fn render(report: &ImageReport, palette: Palette) -> String {
         faint,
         reset,
     } = palette;
-    let mut line = |passed: bool, kind: &str, target: &str, what: &str| {
-        let (mark, word) = if passed {
-            (good, "ok")
-        } else {
-            (bad, "FAILED")
-        };
+    let mut line = |(mark, word): (&str, &str), kind: &str, target: &str, what: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "  {mark}{word:<6}{reset} {kind:<8} {}  {what}",
             printable(target)
         );
+    };
+    let marked = |passed| {
+        if passed {
+            (good, "ok")
+        } else {
+            (bad, "FAILED")
+        }
     };
     for phase in &report.phases {
         let how = match (&phase.manager, &phase.error) {
@@ -56,7 +58,7 @@ pub fn render(report: &ImageReport, palette: Palette) -> String {
             (None, None) => "installed".to_owned(),
         };
         line(
-            phase.passed,
+            marked(phase.passed),
             "package",
             &report.packages.join(" "),
             &printable(&how),
@@ -67,7 +69,12 @@ pub fn render(report: &ImageReport, palette: Palette) -> String {
         if let Some(who) = check.started_by {
             let _ = write!(what, ", started by {who}");
         }
-        line(check.outcome.passed, check.kind, &check.target, &what);
+        let mark = match check.error {
+            Some(_) => (bad, "error"),
+            None => marked(check.outcome.passed),
+        };
+        let target = check.title.as_ref().unwrap_or(&check.target);
+        line(mark, check.kind, target, &what);
     }
     for evidence in &report.evidence {
         let _ = writeln!(text, "\n  {faint}{}:{reset}", evidence.title);

@@ -98,71 +98,82 @@ fn of_postroj() {
 
 #[test]
 fn of_commands() {
-    assert_snapshot!(of("pkgprobe"), @"
+    assert_snapshot!(of("pkgprobe"), @r"
     Boot an image, install packages there, and check that their services run and answer
 
     Usage: postroj pkgprobe [OPTIONS]
 
     Options:
-          --file <FILE>             Take the options that are not given from FILE [default:
-                                    postroj.toml, if it is there]
-          --image <IMAGE>           The image: a name of `postroj list-images`, a pattern for those
-                                    (debian-*), a registry's NAME:TAG or `docker://NAME`, the URL or the
-                                    path (with a /) of a root-filesystem tarball, or a directory; may be
-                                    repeated, or be a list with commas
-      -j, --jobs <N>                How many images are tested at once [default: one for each processor,
-                                    but no more than one for each 2 GiB of memory]
-          --fail-fast               Stop when the package is at fault on one image: the others are
-                                    reported as not run
-          --all-images              Test on every image of the catalogue that can work
-          --pull <WHEN>             When to ask the image's source: always takes what the store has only
-                                    if there is nothing newer, missing (the default) whenever the store
-                                    has the image, never in any case
-          --locked <FILE>           Take the images that FILE has, by their digests, and no others;
-                                    `postroj pull --lock FILE` writes it. What has no digest to ask for
-                                    (a bootstrap, and the layer that makes an image bootable) has to be
-                                    in the store or to come out the same
-          --offline                 Leave the network alone: take what the store and the caches have,
-                                    and say what is missing
-          --platform <PLATFORM>     Take the image for OS/ARCH[/VARIANT] of those that a registry has
-                                    [default: this machine's]
-          --authfile <FILE>         The credentials for registries, which `postroj login` and `podman
-                                    login` write [default: those of podman, else those of docker]
-          --cert-dir <DIR>          A directory with certificates for registries: authorities to trust
-                                    (*.crt), and who we are (*.cert and *.key) [default:
-                                    /etc/containers/certs.d/HOST:PORT, /etc/docker/certs.d/HOST:PORT]
-          --tls-verify[=<BOOL>]     Insist on https and on valid certificates, or with
-                                    --tls-verify=false do without [default: as registries.conf has it
-                                    for the registry, else true]
-      -p, --package <PACKAGE>       A package to install: an http(s) URL, a file, or a name that the
-                                    distribution's repositories know; may be repeated
-          --check-unit <UNIT>       A unit that has to be up and stay up; without an ending it is a
-                                    .service; may be repeated
-          --check-network <URL>     An address that has to answer, tcp://HOST:PORT or
-                                    http(s)://HOST:PORT/PATH (status below 400); localhost is the
-                                    container; may be repeated
-          --unit-timeout <TIME>     How long a unit may take to become active [default: 30]
-          --settle <TIME>           How long a unit that was started in this run has to stay up
-                                    [default: 1]
-          --network-timeout <TIME>  How long an address may take to answer [default: 5]
-          --boot-timeout <TIME>     How long the boot may take [default: 60]
-          --install-timeout <TIME>  How long the installation may take [default: 15m]
-          --timeout <TIME>          How long all of it may take [default: no limit]
-          --network <NETWORK>       The container's network: nat is one of its own, from which pasta
-                                    leads out and nothing leads in; host is the host's; none is a
-                                    loopback device and nothing else, as with --offline [default: nat
-                                    where pasta is installed, else host]
-          --private-users <yes|no>  Whether the container's users are others than the host's of the same
-                                    numbers: root in it is nobody outside [default: yes, where the host
-                                    can do it]
-          --boot <PROFILE>          How much of the image's system is started [default: trimmed]
-                                    [possible values: trimmed, full]
-          --keep [<WHEN>]           Leave the container up, and say how to get in and how to end it:
-                                    always, if nothing else is said, or on-failure, when not all is well
-          --report <FORMAT=FILE>    Write a report to a file, as json, junit, tap or markdown; `-` is
-                                    standard output; may be repeated
-          --json                    Print the report as JSON: --report json=-
-      -h, --help                    Print help (see more with '--help')
+          --file <FILE>                Take the options that are not given from FILE [default:
+                                       postroj.toml, if it is there]
+          --image <IMAGE>              The image: a name of `postroj list-images`, a pattern for those
+                                       (debian-*), a registry's NAME:TAG or `docker://NAME`, the URL or
+                                       the path (with a /) of a root-filesystem tarball, or a directory;
+                                       may be repeated, or be a list with commas
+      -j, --jobs <N>                   How many images are tested at once [default: one for each
+                                       processor, but no more than one for each 2 GiB of memory]
+          --fail-fast                  Stop when the package is at fault on one image: the others are
+                                       reported as not run
+          --all-images                 Test on every image of the catalogue that can work
+          --pull <WHEN>                When to ask the image's source: always takes what the store has
+                                       only if there is nothing newer, missing (the default) whenever
+                                       the store has the image, never in any case
+          --locked <FILE>              Take the images that FILE has, by their digests, and no others;
+                                       `postroj pull --lock FILE` writes it. What has no digest to ask
+                                       for (a bootstrap, and the layer that makes an image bootable) has
+                                       to be in the store or to come out the same
+          --offline                    Leave the network alone: take what the store and the caches have,
+                                       and say what is missing
+          --platform <PLATFORM>        Take the image for OS/ARCH[/VARIANT] of those that a registry has
+                                       [default: this machine's]
+          --authfile <FILE>            The credentials for registries, which `postroj login` and `podman
+                                       login` write [default: those of podman, else those of docker]
+          --cert-dir <DIR>             A directory with certificates for registries: authorities to
+                                       trust (*.crt), and who we are (*.cert and *.key) [default:
+                                       /etc/containers/certs.d/HOST:PORT, /etc/docker/certs.d/HOST:PORT]
+          --tls-verify[=<BOOL>]        Insist on https and on valid certificates, or with
+                                       --tls-verify=false do without [default: as registries.conf has it
+                                       for the registry, else true]
+      -p, --package <PACKAGE>          A package to install: an http(s) URL, a file, or a name that the
+                                       distribution's repositories know; may be repeated
+          --check-unit <UNIT>          A unit that has to be up and stay up; without an ending it is a
+                                       .service; may be repeated
+          --check-network <URL>        An address that has to answer, tcp://HOST:PORT or
+                                       http(s)://HOST:PORT/PATH (status below 400); localhost is the
+                                       container; may be repeated
+          --check <CHECK>              Anything else that has to hold, as KIND:TARGET,KEY=VALUE,…
+                                       (`file:/etc/x,mode=0644`, `port:tcp/80,unit=nginx`); a comma in a
+                                       value is written \,; README.rst has the kinds and their keys; may
+                                       be repeated
+          --probe <FILE|NAME>          A TOML file of checks, or the name of a built-in one
+                                       (hostnamectl, pkgprobe); may be repeated
+          --expect-autostart[=<WHEN>]  Hold packages to starting their units by themselves (yes) or to
+                                       leaving them alone (no); without a word, to what the
+                                       distribution's presets say
+          --unit-timeout <TIME>        How long a unit may take to become active [default: 30]
+          --settle <TIME>              How long a unit that was started in this run has to stay up
+                                       [default: 1]
+          --network-timeout <TIME>     How long an address may take to answer [default: 5]
+          --check-timeout <TIME>       How long anything else is tried [default: 5]
+          --boot-timeout <TIME>        How long the boot may take [default: 60]
+          --install-timeout <TIME>     How long the installation may take [default: 15m]
+          --timeout <TIME>             How long all of it may take [default: no limit]
+          --network <NETWORK>          The container's network: nat is one of its own, from which pasta
+                                       leads out and nothing leads in; host is the host's; none is a
+                                       loopback device and nothing else, as with --offline [default: nat
+                                       where pasta is installed, else host]
+          --private-users <yes|no>     Whether the container's users are others than the host's of the
+                                       same numbers: root in it is nobody outside [default: yes, where
+                                       the host can do it]
+          --boot <PROFILE>             How much of the image's system is started [default: trimmed]
+                                       [possible values: trimmed, full]
+          --keep [<WHEN>]              Leave the container up, and say how to get in and how to end it:
+                                       always, if nothing else is said, or on-failure, when not all is
+                                       well
+          --report <FORMAT=FILE>       Write a report to a file, as json, junit, tap or markdown; `-` is
+                                       standard output; may be repeated
+          --json                       Print the report as JSON: --report json=-
+      -h, --help                       Print help (see more with '--help')
     ");
 }
 

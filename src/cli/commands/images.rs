@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use postroj::duration;
 use postroj::image::catalogue::{Entry, Family, SourceKind};
 use postroj::image::{LockFile, PullOptions, PullPolicy, Pulled, ReadyImage, Reference};
 use serde::Serialize;
 
 use super::getting::Getting;
 use crate::cli::config::Settings;
-use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
 use crate::cli::signals::Signals;

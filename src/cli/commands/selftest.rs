@@ -1,9 +1,7 @@
 //! `selftest`: the built-in probes on every image.
 
-use postroj::image::{Catalogue, Family, Platform};
-use postroj::matrix::{Facts, PackageRule};
-use postroj::pkgprobe::Plan;
-use postroj::probe::{Check, NetworkTarget, UnitName};
+use postroj::matrix::PackageRule;
+use postroj::probe::ProbeFile;
 
 use super::pkgprobe::Pkgprobe;
 use crate::cli::config::Settings;
@@ -70,41 +68,21 @@ impl Selftest {
         let mut run = self.options.plan(settings)?;
         // Each distribution has one of them: that others go unused is no news.
         run.notes.clear();
-        let catalogue = settings.catalogue()?;
+        let file = ProbeFile::load(self.probe.name()).map_err(CommandError::internal)?;
+        let checks = file.checks.into_checks().map_err(CommandError::internal)?;
         for plan in &mut run.plans {
-            let checks = self.probe.checks(family(&catalogue, plan));
-            plan.checks.extend(checks.map_err(CommandError::internal)?);
+            plan.checks.extend(checks.iter().cloned());
         }
         run.go(self.options.how(), settings, output).await
     }
 }
 
-fn family(catalogue: &Catalogue, plan: &Plan) -> Option<Family> {
-    Facts::of(catalogue, &plan.image, &Platform::native()).family
-}
-
 impl Probe {
-    /// What has to hold on an image of a family.
-    fn checks(self, family: Option<Family>) -> Result<Vec<Check>, String> {
-        let unit = |name: &str| {
-            let parsed = UnitName::parse(name).map_err(|error| error.to_string());
-            parsed.map(Check::Unit)
-        };
+    /// The name of its file.
+    fn name(self) -> &'static str {
         match self {
-            Self::Hostnamectl => Ok(vec![unit("systemd-hostnamed")?]),
-            Self::Pkgprobe => {
-                let apache = match family {
-                    Some(Family::Redhat | Family::Arch) => "httpd",
-                    _ => "apache2",
-                };
-                let port = NetworkTarget::parse("tcp://localhost:80");
-                let port = port.map_err(|error| error.to_string())?;
-                Ok(vec![
-                    unit("systemd-journald")?,
-                    unit(apache)?,
-                    Check::Network(port),
-                ])
-            }
+            Self::Hostnamectl => "hostnamectl",
+            Self::Pkgprobe => "pkgprobe",
         }
     }
 }

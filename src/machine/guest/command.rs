@@ -26,6 +26,7 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Command {
     arguments: Vec<String>,
     environment: Vec<String>,
+    user: Option<String>,
 }
 
 impl Command {
@@ -40,7 +41,16 @@ impl Command {
         Self {
             arguments: all,
             environment: vec!["HOME=/root".to_owned(), "LC_ALL=C.UTF-8".to_owned()],
+            user: None,
         }
+    }
+
+    /// Has a user of the container's run it, with that user's home.
+    #[must_use]
+    pub fn user(mut self, name: &str) -> Self {
+        self.environment.retain(|set| !set.starts_with("HOME="));
+        self.user = Some(name.to_owned());
+        self
     }
 
     /// Sets a variable of its environment. It has systemd's for a service, root's home and a plain
@@ -113,22 +123,23 @@ pub struct Output {
     pub text: String,
 }
 
+/// What a command has written, each stream by itself, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streams {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
 impl Guest {
     /// Runs a command to its end, at most `limit` long.
     ///
     /// What it leaves running stays, as it would after a command in a login shell.
     pub async fn run(&self, command: &Command, limit: Duration) -> Result<Output, GuestError> {
-        let unit = unit_name();
-        let descriptors = |source| GuestError::Descriptors {
-            program: command.program().to_owned(),
-            source,
-        };
-        let (reader, writer) = std::io::pipe().map_err(descriptors)?;
-        let mut reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(descriptors)?;
-        let manager = self.live_link().await?.manager;
-        let mut jobs = asked("tell of jobs", manager.receive_job_removed().await)?;
-        let writer = OwnedFd::from(writer);
-        self.give(&writer).map_err(descriptors)?;
+        let (writer, tap) = self.tap(command)?;
         let streams = [
             (
                 "StandardOutputFileDescriptor",
@@ -139,40 +150,91 @@ impl Guest {
                 Variant::from(Fd::from(writer.as_fd())),
             ),
         ];
+        let mut taps = [tap];
+        let status = self.capture(command, streams, &mut taps, limit).await?;
+        let [tap] = taps;
+        Ok(Output {
+            status,
+            text: tap.kept.text(),
+        })
+    }
+
+    /// As [`Self::run`], with standard output and standard error kept apart.
+    pub async fn run_apart(
+        &self,
+        command: &Command,
+        limit: Duration,
+    ) -> Result<Streams, GuestError> {
+        let (out, stdout) = self.tap(command)?;
+        let (err, stderr) = self.tap(command)?;
+        let streams = [
+            (
+                "StandardOutputFileDescriptor",
+                Variant::from(Fd::from(out.as_fd())),
+            ),
+            (
+                "StandardErrorFileDescriptor",
+                Variant::from(Fd::from(err.as_fd())),
+            ),
+        ];
+        let mut taps = [stdout, stderr];
+        let status = self.capture(command, streams, &mut taps, limit).await?;
+        let [stdout, stderr] = taps;
+        Ok(Streams {
+            status,
+            stdout: stdout.kept.text(),
+            stderr: stderr.kept.text(),
+        })
+    }
+
+    /// A pipe: the end for the command, and ours.
+    fn tap(&self, command: &Command) -> Result<(OwnedFd, Tap), GuestError> {
+        let descriptors = |source| GuestError::Descriptors {
+            program: command.program().to_owned(),
+            source,
+        };
+        let (reader, writer) = io::pipe().map_err(descriptors)?;
+        self.give(&writer).map_err(descriptors)?;
+        let tap = Tap {
+            reader: pipe::Receiver::from_owned_fd(reader.into()).map_err(descriptors)?,
+            is_open: true,
+            buffer: vec![0; 16 * 1024],
+            kept: Kept::default(),
+        };
+        Ok((writer.into(), tap))
+    }
+
+    /// Runs a command that writes into `taps`.
+    async fn capture(
+        &self,
+        command: &Command,
+        streams: [Property<'_>; 2],
+        taps: &mut [Tap],
+        limit: Duration,
+    ) -> Result<ExitStatus, GuestError> {
+        let unit = unit_name();
+        let manager = self.live_link().await?.manager;
+        let mut jobs = asked("tell of jobs", manager.receive_job_removed().await)?;
         let job = self.start_command(&unit, command, streams).await?;
-        drop(writer);
-        let mut kept = Kept::default();
         let ended = timeout(limit, async {
-            let mut open = true;
-            let mut buffer = vec![0; 16 * 1024];
             let done = self.command_end(&mut jobs, &job, &unit);
             tokio::pin!(done);
             loop {
                 tokio::select! {
                     biased;
-                    length = reader.read(&mut buffer), if open => match length {
-                        Ok(length) if length > 0 => kept.push(&buffer[..length]),
-                        _ => open = false,
-                    },
+                    () = pull_any(taps) => {}
                     result = &mut done => break result,
                 }
             }
         })
         .await;
-        // What is in the pipe now; a process that stays may hold it open.
-        let mut buffer = vec![0; 16 * 1024];
-        let mut room = 2 * KEPT;
-        while let Ok(length @ 1..) = reader.try_read(&mut buffer) {
-            kept.push(&buffer[..length]);
-            room = room.saturating_sub(length);
-            if room == 0 {
-                break;
-            }
+        for tap in &mut *taps {
+            tap.drain();
         }
         let program = command.program().to_owned();
-        let output = |status| Output {
-            status,
-            text: kept.text(),
+        let output = || Output {
+            status: ExitStatus::Unknown,
+            text: taps.iter().map(|tap| tap.kept.text()).collect(),
         };
         match ended {
             Err(_) => {
@@ -180,17 +242,17 @@ impl Guest {
                 Err(GuestError::Timeout {
                     program,
                     limit,
-                    output: output(ExitStatus::Unknown),
+                    output: output(),
                 })
             }
             Ok(Err(GuestError::BusGone(_))) => Err(GuestError::BusGoneMeanwhile {
                 program,
-                output: output(ExitStatus::Unknown),
+                output: output(),
             }),
             Ok(Err(error)) => Err(error),
             Ok(Ok(status)) => {
                 self.forget(&unit).await;
-                Ok(output(status))
+                Ok(status)
             }
         }
     }
@@ -298,6 +360,9 @@ impl Guest {
             ),
             ("Environment", Variant::from(command.environment.clone())),
         ];
+        if let Some(user) = &command.user {
+            properties.push(("User", user.clone().into()));
+        }
         properties.extend(streams);
         let manager = self.link().manager;
         let started = manager
@@ -324,11 +389,19 @@ impl Guest {
     }
 }
 
+/// What the names of the units of commands begin with.
+const UNIT_PREFIX: &str = "postroj-run-";
+
 /// A name for the unit of the next command.
 fn unit_name() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("postroj-run-{}-{number}.service", std::process::id())
+    format!("{UNIT_PREFIX}{}-{number}.service", std::process::id())
+}
+
+/// Whether a unit is one of postroj's own commands.
+pub fn is_command_unit(name: &str) -> bool {
+    name.starts_with(UNIT_PREFIX)
 }
 
 /// Waits for a job's end and gives its result; systemd's `JobRemoved` has the words.
@@ -341,6 +414,51 @@ pub(super) async fn job_result(jobs: &mut JobRemovedStream, job: &OwnedObjectPat
         }
     }
     "disconnected".to_owned()
+}
+
+/// The reading end of a pipe that a command writes into, and what has come out of it.
+struct Tap {
+    reader: pipe::Receiver,
+    is_open: bool,
+    buffer: Vec<u8>,
+    kept: Kept,
+}
+
+impl Tap {
+    /// Waits for something to come, and keeps it; for ever once the pipe is closed.
+    async fn pull(&mut self) {
+        if !self.is_open {
+            return std::future::pending().await;
+        }
+        match self.reader.read(&mut self.buffer).await {
+            Ok(length) if length > 0 => self.kept.push(&self.buffer[..length]),
+            _ => self.is_open = false,
+        }
+    }
+
+    /// Takes what is in the pipe now; a process that stays may hold it open.
+    fn drain(&mut self) {
+        let mut room = 2 * KEPT;
+        while let Ok(length @ 1..) = self.reader.try_read(&mut self.buffer) {
+            self.kept.push(&self.buffer[..length]);
+            room = room.saturating_sub(length);
+            if room == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// Pulls from whichever of the taps has something.
+async fn pull_any(taps: &mut [Tap]) {
+    match taps {
+        [one] => one.pull().await,
+        [one, other] => tokio::select! {
+            () = one.pull() => {}
+            () = other.pull() => {}
+        },
+        _ => std::future::pending().await,
+    }
 }
 
 /// The beginning and the end of an output of any length.

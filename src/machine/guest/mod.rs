@@ -5,6 +5,7 @@
 
 mod command;
 mod link;
+mod query;
 mod unit;
 
 use std::fs::File;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-pub use command::{Command, ExitStatus, Output};
+pub use command::{Command, ExitStatus, Output, Streams, is_command_unit};
+pub use query::{Properties, SocketUnit};
 pub use unit::{Unit, UnitState};
 
 use super::rootfs::Rootfs;
@@ -136,6 +138,11 @@ impl Guest {
     /// Opens a file of the container.
     pub(super) fn open(&self, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         self.root.open_at(path, flags, mode)
+    }
+
+    /// The root directory of the container.
+    pub(crate) fn root(&self) -> &Rootfs {
+        &self.root
     }
 
     /// Opens a directory of the container.

@@ -35,6 +35,8 @@ pub struct UnitState {
     pub has_job: bool,
     /// `enabled`, `disabled`, `static`, …
     pub unit_file_state: String,
+    /// What the distribution's presets say of the unit: `enabled`, `disabled`; systemd.preset(5).
+    pub unit_file_preset: String,
     /// Whether a start was skipped, because a condition of the unit did not hold.
     pub is_skipped: bool,
     /// Identifies one run of the unit; empty when it has never run. systemd 232 and newer.
@@ -65,6 +67,20 @@ impl UnitState {
         matches!(
             self.active_state.as_str(),
             "active" | "reloading" | "refreshing"
+        )
+    }
+
+    /// Whether the unit is started with the system, or by something that is.
+    pub fn is_enabled(&self) -> bool {
+        matches!(
+            self.unit_file_state.as_str(),
+            "enabled"
+                | "enabled-runtime"
+                | "static"
+                | "alias"
+                | "generated"
+                | "indirect"
+                | "linked"
         )
     }
 
@@ -228,6 +244,7 @@ fn state_from(unit: &Properties, service: &Properties) -> UnitState {
         sub_state: text(unit, "SubState"),
         has_job: has_job(unit),
         unit_file_state: text(unit, "UnitFileState"),
+        unit_file_preset: text(unit, "UnitFilePreset"),
         is_skipped: number(unit, "ConditionTimestampMonotonic") > 0
             && matches!(get(unit, "ConditionResult"), Some(Variant::Bool(false))),
         invocation_id: bytes(unit, "InvocationID"),

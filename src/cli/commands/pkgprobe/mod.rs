@@ -5,14 +5,15 @@ mod plan;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use postroj::duration;
 use postroj::matrix::PackageRule;
 
+use super::checking::Checking;
 use super::choosing::Choosing;
 use super::getting::{Getting, Pull};
 use super::isolation::Apart;
 use super::reporting::Reporting;
 use crate::cli::config::Settings;
-use crate::cli::duration;
 use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
 
@@ -56,22 +57,8 @@ pub(crate) struct Pkgprobe {
     /// image that no package is for is a mistake if there are packages for others.
     #[arg(long = "package", short = 'p', value_name = "PACKAGE")]
     packages: Vec<PackageRule>,
-    /// A unit that has to be up and stay up; without an ending it is a .service; may be repeated
-    #[arg(long = "check-unit", value_name = "UNIT")]
-    units: Vec<String>,
-    /// An address that has to answer, tcp://HOST:PORT or http(s)://HOST:PORT/PATH (status below
-    /// 400); localhost is the container; may be repeated
-    #[arg(long = "check-network", value_name = "URL")]
-    addresses: Vec<String>,
-    /// How long a unit may take to become active
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30")]
-    unit_timeout: Duration,
-    /// How long a unit that was started in this run has to stay up
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1")]
-    settle: Duration,
-    /// How long an address may take to answer
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "5")]
-    network_timeout: Duration,
+    #[command(flatten)]
+    checking: Checking,
     /// How long the boot may take
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "60")]
     boot_timeout: Duration,

@@ -5,7 +5,6 @@ use postroj::install::Package;
 use postroj::machine::Profile;
 use postroj::matrix::{Facts, packages_for};
 use postroj::pkgprobe::{Keep, Plan};
-use postroj::probe::{Check, NetworkTarget, Patience, UnitName};
 
 use super::{BootProfile, KeepWhen, Pkgprobe};
 use crate::cli::commands::running::Run;
@@ -70,12 +69,8 @@ impl Pkgprobe {
                 ..PullOptions::default()
             },
             packages,
-            checks: self.checks()?,
-            patience: Patience {
-                unit: self.unit_timeout,
-                settle: self.settle,
-                network: self.network_timeout,
-            },
+            checks: self.checking.checks()?,
+            patience: self.checking.patience(),
             boot_timeout: self.boot_timeout,
             install_timeout: self.install_timeout,
             timeout: self.timeout,
@@ -91,24 +86,4 @@ impl Pkgprobe {
             },
         })
     }
-
-    fn checks(&self) -> Result<Vec<Check>, CommandError> {
-        let units = collect(&self.units, UnitName::parse)?;
-        let addresses = collect(&self.addresses, NetworkTarget::parse)?;
-        Ok(units
-            .into_iter()
-            .map(Check::Unit)
-            .chain(addresses.into_iter().map(Check::Network))
-            .collect())
-    }
-}
-
-fn collect<T, E: ToString>(
-    given: &[String],
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<Vec<T>, CommandError> {
-    given
-        .iter()
-        .map(|text| parse(text).map_err(CommandError::usage))
-        .collect()
 }

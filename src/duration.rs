@@ -1,4 +1,4 @@
-//! Durations as they are typed: `5`, `2.5`, `500ms`, `1m`.
+//! Durations as they are typed, and as files have them: `5`, `2.5`, `500ms`, `1m`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Reads a duration; a number without a unit is seconds.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -21,7 +21,15 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let number: f64 = number
         .parse()
         .map_err(|_| "expected a number, as in 5, 2.5, 500ms or 1m".to_owned())?;
-    Duration::try_from_secs_f64(number * factor)
+    seconds(number * factor)
+}
+
+/// So many seconds, if a deadline may be that far away.
+pub(crate) fn seconds(number: f64) -> Result<Duration, String> {
+    if number < 0.0 {
+        return Err("less than nothing".to_owned());
+    }
+    Duration::try_from_secs_f64(number)
         .ok()
         .filter(|duration| *duration <= LONGEST)
         .ok_or_else(|| "longer than a year".to_owned())

@@ -1,0 +1,94 @@
+//! The options that say what is checked, and for how long.
+
+use std::time::Duration;
+
+use postroj::duration;
+use postroj::probe::{
+    Autostart, Check, CheckError, Checks, NetworkCheck, NetworkTarget, Patience, ProbeFile,
+    UnitCheck, UnitName,
+};
+
+use crate::cli::error::CommandError;
+
+/// What has to hold.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Checking {
+    /// A unit that has to be up and stay up; without an ending it is a .service; may be repeated
+    #[arg(long = "check-unit", value_name = "UNIT")]
+    units: Vec<String>,
+    /// An address that has to answer, tcp://HOST:PORT or http(s)://HOST:PORT/PATH (status below
+    /// 400); localhost is the container; may be repeated
+    #[arg(long = "check-network", value_name = "URL")]
+    addresses: Vec<String>,
+    /// Anything else that has to hold, as KIND:TARGET,KEY=VALUE,… (`file:/etc/x,mode=0644`,
+    /// `port:tcp/80,unit=nginx`); a comma in a value is written \,; README.rst has the kinds and
+    /// their keys; may be repeated
+    #[arg(long = "check", value_name = "CHECK", allow_hyphen_values = true)]
+    checks: Vec<String>,
+    /// A TOML file of checks, or the name of a built-in one (hostnamectl, pkgprobe); may be repeated
+    #[arg(long = "probe", value_name = "FILE|NAME")]
+    probes: Vec<String>,
+    /// Hold packages to starting their units by themselves (yes) or to leaving them alone (no);
+    /// without a word, to what the distribution's presets say
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_parser = Autostart::parse,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "preset"
+    )]
+    expect_autostart: Option<Autostart>,
+    /// How long a unit may take to become active
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30")]
+    unit_timeout: Duration,
+    /// How long a unit that was started in this run has to stay up
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1")]
+    settle: Duration,
+    /// How long an address may take to answer
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "5")]
+    network_timeout: Duration,
+    /// How long anything else is tried
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "5")]
+    check_timeout: Duration,
+}
+
+impl Checking {
+    /// What was typed → what was meant.
+    pub(crate) fn checks(&self) -> Result<Vec<Check>, CommandError> {
+        let mut typed = Checks::default();
+        for unit in &self.units {
+            let name = UnitName::parse(unit).map_err(CommandError::usage)?;
+            typed.unit.push(UnitCheck::of(name));
+        }
+        for address in &self.addresses {
+            let target = NetworkTarget::parse(address).map_err(CommandError::usage)?;
+            typed.network.push(NetworkCheck::of(target));
+        }
+        for check in &self.checks {
+            typed.add_words(check).map_err(wrong)?;
+        }
+        for probe in &self.probes {
+            let file = ProbeFile::load(probe).map_err(CommandError::usage)?;
+            typed.extend(file.checks);
+        }
+        if let Some(expected) = self.expect_autostart {
+            typed.expect_autostart(expected);
+        }
+        typed.into_checks().map_err(wrong)
+    }
+
+    /// How long checks may take.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            unit: self.unit_timeout,
+            settle: self.settle,
+            network: self.network_timeout,
+            check: self.check_timeout,
+        }
+    }
+}
+
+fn wrong(error: CheckError) -> CommandError {
+    CommandError::usage(error)
+}

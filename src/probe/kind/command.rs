@@ -1,0 +1,123 @@
+//! A command ends and writes as it should.
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::owner::text_differences;
+use crate::machine::{Command, ExitStatus, GuestError, Streams};
+use crate::probe::Outcome;
+use crate::probe::check::{Probe, ProbeError, Scene, patience};
+use crate::probe::retry::{Beside, Look, until};
+use crate::probe::value::{Many, Pattern};
+
+/// POSIX has it there.
+const SHELL: &str = "/bin/sh";
+
+keys! {
+    /// A command in the container ends and writes as it should. It is run again until it does.
+    pub struct CommandCheck {
+        /// The command: a line for /bin/sh, or a list of the program's absolute path and its
+        /// arguments.
+        pub run: Many<String>,
+        /// The exit code; 0 if nothing is said.
+        pub exit_code: Option<i32>,
+        /// Texts that standard output has to contain.
+        #[serde(default)]
+        pub stdout: Many<String>,
+        /// Texts that standard output must not contain.
+        #[serde(default)]
+        pub stdout_lacks: Many<String>,
+        /// Expressions that standard output has to match.
+        #[serde(default)]
+        pub stdout_matches: Many<Pattern>,
+        /// Texts that standard error has to contain.
+        #[serde(default)]
+        pub stderr: Many<String>,
+        /// Texts that standard error must not contain.
+        #[serde(default)]
+        pub stderr_lacks: Many<String>,
+        /// Expressions that standard error has to match.
+        #[serde(default)]
+        pub stderr_matches: Many<Pattern>,
+        /// The user who runs it; root if nothing is said.
+        pub user: Option<String>,
+    }
+}
+
+impl CommandCheck {
+    fn command(&self) -> Command {
+        let command = match &self.run[..] {
+            [line] => Command::new(SHELL, ["-c", line]),
+            [program, arguments @ ..] => Command::new(program, arguments.iter().cloned()),
+            [] => Command::new(SHELL, ["-c", ""]),
+        };
+        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let command = command.env("PATH", path);
+        match &self.user {
+            Some(user) => command.user(user),
+            None => command,
+        }
+    }
+
+    async fn look(&self, scene: Scene<'_>, deadline: Instant) -> Result<Look, ProbeError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match scene.guest.run_apart(&self.command(), left).await {
+            Ok(streams) => Ok(self.judge(&streams)),
+            Err(GuestError::Timeout { output, .. }) => {
+                let wrote = super::owner::quoted(&output.text);
+                Ok(Look::Cut(format!("it did not end; it wrote {wrote}")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn judge(&self, streams: &Streams) -> Look {
+        let mut wrong = Vec::new();
+        if streams.status != ExitStatus::Code(self.exit_code.unwrap_or(0)) {
+            wrong.push(streams.status.to_string());
+            // What it complained of says more than what it was meant to write.
+            let said = if streams.stderr.trim().is_empty() {
+                &streams.stdout
+            } else {
+                &streams.stderr
+            };
+            if !said.trim().is_empty() {
+                wrong.push(format!("it wrote {}", super::owner::quoted(said)));
+            }
+        }
+        wrong.extend(text_differences(
+            "standard output",
+            &streams.stdout,
+            (&self.stdout, &self.stdout_lacks, &self.stdout_matches),
+        ));
+        wrong.extend(text_differences(
+            "standard error",
+            &streams.stderr,
+            (&self.stderr, &self.stderr_lacks, &self.stderr_matches),
+        ));
+        Look::at(&[streams.status.to_string()], &wrong)
+    }
+}
+
+#[async_trait]
+impl Probe for CommandCheck {
+    fn target(&self) -> String {
+        self.run.join(" ")
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match &self.run[..] {
+            [] => Err("there is no command".to_owned()),
+            [line] if line.trim().is_empty() => Err("there is no command".to_owned()),
+            [_] => Ok(()),
+            [program, ..] if program.starts_with('/') => Ok(()),
+            [program, ..] => Err(format!("{program:?} is no absolute path")),
+        }
+    }
+
+    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
+        let patience = patience(self.timeout, scene.patience.check);
+        let deadline = Instant::now() + patience;
+        until(patience, Beside::Never, || self.look(scene, deadline)).await
+    }
+}

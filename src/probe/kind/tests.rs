@@ -1,0 +1,167 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn error(text: &str) -> String {
+    match Checks::default().add_words(text) {
+        Err(error) => error.to_string(),
+        Ok(()) => panic!("{text} was taken"),
+    }
+}
+
+fn check(text: &str) -> Check {
+    let mut checks = Checks::default();
+    checks
+        .add_words(text)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut checks = checks
+        .into_checks()
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(checks.len(), 1);
+    checks.remove(0)
+}
+
+fn refused(text: &str) -> String {
+    let mut checks = Checks::default();
+    checks.add_words(text).unwrap();
+    checks.into_checks().unwrap_err().to_string()
+}
+
+#[test]
+fn every_kind_is_read() {
+    for (text, kind, target, expected) in [
+        ("unit:nginx", "unit", "nginx.service", ""),
+        (
+            "unit:a.socket,enabled=true,property.NAccepted=0,settle=2s",
+            "unit",
+            "a.socket",
+            "enabled yes, property NAccepted=0, settle 2.0",
+        ),
+        (
+            "network:tcp://localhost:5432",
+            "network",
+            "tcp://localhost:5432",
+            "",
+        ),
+        (
+            "http://localhost/,status=200,status=3xx,header.content-type=text/html",
+            "http",
+            "http://localhost/",
+            "header content-type=text/html, status 200 3xx",
+        ),
+        ("tcp:localhost:80", "tcp", "localhost:80", ""),
+        (
+            "port:udp/53,unit=named",
+            "port",
+            "udp/53",
+            "unit named.service",
+        ),
+        ("port:80", "port", "tcp/80", ""),
+        (
+            r"file:/etc/x,mode=0644,owner=0,contains=a\,b,matches=^\d",
+            "file",
+            "/etc/x",
+            r"contains a,b, matches ^\d, mode 0644, owner 0",
+        ),
+        (
+            "command:echo a,stdout=a,exit-code=0",
+            "command",
+            "echo a",
+            "exit-code 0, stdout a",
+        ),
+    ] {
+        let check = check(text);
+        assert_eq!(check.kind(), kind, "{text}");
+        assert_eq!(check.target(), target, "{text}");
+        assert_eq!(check.expected().unwrap_or_default(), expected, "{text}");
+    }
+}
+
+#[test]
+fn both_ways_to_write_a_check_know_the_same_keys() {
+    let text = "[[file]]\npath = '/x'\nmode = '0600'\nowner = 'root'\ncontains = ['a', 'b']\n";
+    let from_file: Checks = toml::from_str(text).unwrap();
+    let mut from_words = Checks::default();
+    from_words
+        .add_words("file:/x,mode=0600,owner=root,contains=a,contains=b")
+        .unwrap();
+    let shown = |checks: Checks| format!("{:?}", checks.into_checks().unwrap());
+    assert_eq!(shown(from_file), shown(from_words));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let nearest = error("unit:nginx,enabeld=true");
+    assert!(
+        nearest.starts_with("check \"unit:nginx,enabeld=true\": unknown field `enabeld`"),
+        "{nearest}"
+    );
+    assert!(nearest.ends_with("did you mean `enabled`?"), "{nearest}");
+    assert!(error("untit:a").ends_with("did you mean `unit`?"));
+    assert!(error("file:/x,mode=rw").contains("`mode`: \"rw\" is no mode"));
+    assert!(error("port:http").contains("`port`: \"http\" is no port"));
+    assert!(error("unit:a,enabled=maybe").contains("`enabled`: \"maybe\" is not true or false"));
+    assert!(error("unit").contains("missing field `name`"));
+    assert!(error("file:/x,type=fil").contains("unknown variant `fil`"));
+    assert!(error("file:/x,size=-1").contains("`size`"));
+    assert!(error("http:http://x/,property.a=b").contains("unknown field `property`"));
+    assert!(error("unit:a,property=b").contains("KEY.NAME=VALUE"));
+    assert!(error("command:echo a,b").contains(r"is written \,"));
+    assert!(error("file:/x,matches=(").contains("not a regular expression"));
+    assert!(error("failed-units:x").contains("takes no target"));
+    assert!(refused("file:x").contains("no absolute path"));
+    assert!(refused("file:/x,exists=false,mode=0644").contains("nothing else can be asked"));
+    assert!(refused("tcp:localhost").contains("no port"));
+    assert!(refused("command:").contains("no command"));
+}
+
+#[test]
+fn every_kind_has_its_target_among_its_keys() {
+    for (kind, target) in KINDS {
+        let colon = if target.is_empty() { "" } else { ":a" };
+        let message = error(&format!("{kind}{colon},no-such-key=1"));
+        assert!(
+            message.contains(&format!("`{target}`")) || target.is_empty(),
+            "{kind}: {message}"
+        );
+    }
+}
+
+fn kind_name() -> impl Strategy<Value = String> {
+    let kinds: Vec<String> = KINDS.iter().map(|(kind, _)| (*kind).to_owned()).collect();
+    proptest::sample::select(kinds)
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_is_read_or_refused(text in "\\PC{0,60}") {
+        let mut checks = Checks::default();
+        if checks.add_words(&text).is_ok() {
+            let _ = checks.into_checks();
+        }
+    }
+
+    #[test]
+    fn whatever_is_written_for_a_kind_is_read_or_refused(
+        kind in kind_name(),
+        rest in "[a-z0-9.:/=,\\\\\\[{\"'-]{0,40}",
+        key in "(name|path|status|mode|property\\.X|size|timeout|contains|matches|port|family)",
+        value in "\\PC{0,12}",
+    ) {
+        let mut checks = Checks::default();
+        if checks.add_words(&format!("{kind}:{rest},{key}={value}")).is_ok() {
+            let _ = checks.into_checks();
+        }
+    }
+
+    #[test]
+    fn any_target_can_be_written(target in "/[^\0\n]{1,40}") {
+        let mut checks = Checks::default();
+        let written = target.replace(',', "\\,");
+        // A backslash before a comma cannot be told from one that stands for it.
+        prop_assume!(!target.contains("\\,"));
+        checks.add_words(&format!("file:{written}")).unwrap();
+        let check = checks.into_checks().unwrap().remove(0);
+        prop_assert_eq!(check.target(), target);
+    }
+}
