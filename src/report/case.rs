@@ -25,6 +25,8 @@ pub(super) struct Case<'a> {
     pub(super) seconds: Duration,
     /// What shows why.
     pub(super) evidence: Vec<&'a Evidence>,
+    /// What the package manager wrote.
+    pub(super) output: &'a str,
 }
 
 /// How many cases ended how.
@@ -71,6 +73,7 @@ pub(super) fn cases(image: &ImageReport) -> Vec<Case<'_>> {
                 .iter()
                 .filter(|evidence| evidence.phase == Some(phase.phase))
                 .collect(),
+            output: &phase.output,
         });
     }
     for (number, check) in image.checks.iter().enumerate() {
@@ -94,6 +97,7 @@ pub(super) fn cases(image: &ImageReport) -> Vec<Case<'_>> {
                 .iter()
                 .filter(|evidence| evidence.checks.contains(&number))
                 .collect(),
+            output: "",
         });
     }
     let is_told = cases.iter().any(|case| case.verdict == image.verdict);
@@ -105,6 +109,7 @@ pub(super) fn cases(image: &ImageReport) -> Vec<Case<'_>> {
             message: problem(image),
             seconds: image.timings.total,
             evidence: general(image).collect(),
+            output: "",
         });
     }
     for case in &mut cases {
@@ -164,6 +169,7 @@ fn boot(image: &ImageReport) -> Case<'_> {
         } else {
             Vec::new()
         },
+        output: "",
     }
 }
 

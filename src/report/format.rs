@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{RunReport, junit, markdown, tap};
+use super::{RunReport, html, junit, markdown, tap};
 
 /// A form of a report. Each holds the whole of a run in one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,13 +14,15 @@ pub enum Format {
     Junit,
     /// The Test Anything Protocol, version 13.
     Tap,
+    /// A page that needs nothing else.
+    Html,
     /// Markdown as GitHub has it.
     Markdown,
 }
 
 /// A word that names no form of a report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no report format {0:?}: choose json, junit, tap or markdown")]
+#[error("there is no report format {0:?}: choose json, junit, tap, html or markdown")]
 pub struct UnknownFormat(String);
 
 impl Format {
@@ -35,6 +37,7 @@ impl Format {
             }
             Self::Junit => junit::render(report),
             Self::Tap => tap::render(report),
+            Self::Html => html::render(report),
             Self::Markdown => markdown::render(report),
         }
     }
@@ -45,6 +48,7 @@ impl Format {
             Self::Json => "json",
             Self::Junit => "junit",
             Self::Tap => "tap",
+            Self::Html => "html",
             Self::Markdown => "markdown",
         }
     }
@@ -60,9 +64,15 @@ impl FromStr for Format {
     type Err = UnknownFormat;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Self::Json, Self::Junit, Self::Tap, Self::Markdown]
-            .into_iter()
-            .find(|format| format.name() == name)
-            .ok_or_else(|| UnknownFormat(name.to_owned()))
+        [
+            Self::Json,
+            Self::Junit,
+            Self::Tap,
+            Self::Html,
+            Self::Markdown,
+        ]
+        .into_iter()
+        .find(|format| format.name() == name)
+        .ok_or_else(|| UnknownFormat(name.to_owned()))
     }
 }

@@ -20,7 +20,7 @@ const WHOLE: usize = 700 * 1024;
 pub(super) fn render(report: &RunReport) -> String {
     let images: Vec<Vec<Case<'_>>> = report.images.iter().map(cases).collect();
     let run = &report.run;
-    let mut text = format!("## postroj: {}\n\n", headline(report));
+    let mut text = format!("## postroj: {}\n\n", report.headline());
     table(&mut text, report, &images);
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
@@ -44,24 +44,6 @@ pub(super) fn render(report: &RunReport) -> String {
         text.push_str(&details);
     }
     text
-}
-
-/// The verdict in a few words.
-fn headline(report: &RunReport) -> String {
-    let of = |verdict| {
-        let images = report.images.iter();
-        images.filter(|image| image.verdict == verdict).count()
-    };
-    let all = report.images.len();
-    let images = if all == 1 { "image" } else { "images" };
-    match (of(Verdict::Failed), of(Verdict::Error)) {
-        (0, 0) => format!("passed on {all} {images}"),
-        (0, errors) => format!("no verdict on {errors} of {all} {images}"),
-        (failed, 0) => format!("failed on {failed} of {all} {images}"),
-        (failed, errors) => {
-            format!("failed on {failed} of {all} {images}, no verdict on {errors}")
-        }
-    }
 }
 
 fn table(text: &mut String, report: &RunReport, images: &[Vec<Case<'_>>]) {

@@ -5,6 +5,7 @@
 mod case;
 mod clean;
 mod format;
+mod html;
 mod invocation;
 mod junit;
 mod markdown;
@@ -96,6 +97,24 @@ impl RunReport {
             images,
             skipped: Vec::new(),
             seconds,
+        }
+    }
+
+    /// The verdict in a few words.
+    fn headline(&self) -> String {
+        let of = |verdict| {
+            let images = self.images.iter();
+            images.filter(|image| image.verdict == verdict).count()
+        };
+        let all = self.images.len();
+        let images = if all == 1 { "image" } else { "images" };
+        match (of(Verdict::Failed), of(Verdict::Error)) {
+            (0, 0) => format!("passed on {all} {images}"),
+            (0, errors) => format!("no verdict on {errors} of {all} {images}"),
+            (failed, 0) => format!("failed on {failed} of {all} {images}"),
+            (failed, errors) => {
+                format!("failed on {failed} of {all} {images}, no verdict on {errors}")
+            }
         }
     }
 }

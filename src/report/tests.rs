@@ -373,7 +373,7 @@ fn evidence_is_bounded_in_every_document() {
     let mut report = hostile("short");
     report.images[1].evidence = vec![Evidence::new("long", &long).about_checks(vec![0])];
     report.images[1].phases[0].output = "y".repeat(1 << 20);
-    for format in [Format::Junit, Format::Tap, Format::Markdown] {
+    for format in [Format::Junit, Format::Tap, Format::Html, Format::Markdown] {
         let length = format.render(&report).len();
         assert!(length < 512 * 1024, "{format}: {length}");
     }
@@ -477,8 +477,67 @@ fn assert_is_markdown(markdown: &str) {
     assert_eq!(fence, None, "{markdown}");
 }
 
+/// Whether every tag of a page is one that postroj writes, with the attributes that it writes.
+fn assert_is_page(page: &str, report: &RunReport) {
+    let (before, body) = page.split_once("<body>").expect("a body");
+    assert_eq!(before.matches("<style>").count(), 1);
+    let mut plain = report.clone();
+    // The same report with nothing to be afraid of has the same tags, one for one.
+    for image in &mut plain.images {
+        let harmless = |text: &mut String| *text = word(text);
+        harmless(&mut image.image);
+        image.packages.iter_mut().for_each(harmless);
+        image
+            .phases
+            .iter_mut()
+            .for_each(|phase| harmless(&mut phase.output));
+        image.error.iter_mut().for_each(harmless);
+        for check in &mut image.checks {
+            harmless(&mut check.target);
+            harmless(&mut check.outcome.observation);
+        }
+        for evidence in &mut image.evidence {
+            harmless(&mut evidence.title);
+            harmless(&mut evidence.text);
+        }
+    }
+    let plain = Format::Html.render(&plain);
+    let (_, plain) = plain.split_once("<body>").expect("a body");
+    assert_eq!(tags(body), tags(plain));
+}
+
+/// A harmless text that is as empty as another, and as different from others.
+fn word(text: &str) -> String {
+    let is_harmless =
+        |character: char| character.is_ascii_alphanumeric() || ".:/".contains(character);
+    if text.trim().is_empty() || text.chars().all(is_harmless) {
+        text.to_owned()
+    } else {
+        "x".to_owned()
+    }
+}
+
+/// The tags of a page, without the values of their attributes.
+fn tags(page: &str) -> Vec<String> {
+    let tag = |after: &str| {
+        let mut tag = String::new();
+        let mut is_value = false;
+        for character in after.chars() {
+            match character {
+                '"' => is_value = !is_value,
+                '>' if !is_value => break,
+                character if !is_value => tag.push(character),
+                _ => {}
+            }
+        }
+        tag
+    };
+    page.split('<').skip(1).map(tag).collect()
+}
+
 fn assert_all_hold(text: &str) {
     let report = hostile(text);
+    assert_is_page(&Format::Html.render(&report), &report);
     assert_is_junit(&Format::Junit.render(&report));
     assert_is_tap(&Format::Tap.render(&report), 9);
     assert_is_markdown(&Format::Markdown.render(&report));

@@ -170,8 +170,8 @@ fn of_commands() {
           --keep [<WHEN>]              Leave the container up, and say how to get in and how to end it:
                                        always, if nothing else is said, or on-failure, when not all is
                                        well
-          --report <FORMAT=FILE>       Write a report to a file, as json, junit, tap or markdown; `-` is
-                                       standard output; may be repeated
+          --report <FORMAT=FILE>       Write a report to a file, as json, junit, tap, html or markdown;
+                                       `-` is standard output; may be repeated
           --json                       Print the report as JSON: --report json=-
       -h, --help                       Print help (see more with '--help')
     ");

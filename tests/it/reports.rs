@@ -42,6 +42,7 @@ impl Documents {
             ("json", "report.json"),
             ("junit", "report.xml"),
             ("tap", "report.tap"),
+            ("html", "report.html"),
             ("markdown", "report.md"),
         ];
         names
@@ -84,6 +85,56 @@ fn prove(document: &Path) -> Outcome {
     command.args(["--exec", "cat", "--failures", "--comments"]);
     command.arg(document);
     process::run(command)
+}
+
+/// The document that a browser makes of a page, once its scripts have run; `fragment` is what follows
+/// `#` in the address.
+#[track_caller]
+fn browse(page: &Path, fragment: &str) -> String {
+    let profile = page.with_extension("profile");
+    let mut command = Command::new("chromium");
+    command
+        .args(["--headless", "--no-sandbox", "--disable-gpu"])
+        // For a page that looks at another one.
+        .arg("--allow-file-access-from-files")
+        // So that timers have run, without waiting for them.
+        .args(["--virtual-time-budget=5000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("file://{}#{fragment}", page.display()));
+    let outcome = process::run(command).exits(0);
+    assert!(outcome.stdout.contains("</html>"), "{outcome}");
+    outcome.stdout
+}
+
+/// The page shown as wide as a telephone is: how much it is wider than that, and whether a tap on the
+/// link to `id` opens what it leads to.
+#[track_caller]
+fn browse_on_a_phone(page: &Path, id: &str) -> String {
+    let source = page
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("UTF-8");
+    let wrapper = format!(
+        r#"<!DOCTYPE html><html><body><iframe id="phone" width="360" height="740" frameborder="0"></iframe><script>
+        const phone = document.getElementById("phone");
+        phone.onload = () => {{
+            const page = phone.contentDocument, told = document.body.dataset;
+            const target = page.getElementById("{id}");
+            told.excess = Math.max(0, page.scrollingElement.scrollWidth - 360);
+            told.before = target.open;
+            page.querySelector('a[href="@{id}"]').click();
+            setTimeout(() => {{ told.after = target.open; told.seen = target.checkVisibility(); }}, 500);
+        }};
+        phone.src = "{source}";
+        </script></body></html>"#
+    )
+    .replace("\"@i", "\"#i");
+    let path = page.with_file_name("phone.html");
+    fs::write(&path, wrapper).expect("write");
+    let page = browse(&path, "");
+    let start = page.find("<body").expect("a body");
+    let end = page[start..].find('>').expect("a tag");
+    page[start..start + end].to_owned()
 }
 
 /// A package whose unit dies with a hostile word on its lips.
@@ -158,7 +209,50 @@ fn of_a_good_and_a_bad_package() {
     assert!(!proved.stdout.contains("Parse errors"), "{proved}");
     let markdown = documents.text("report.md");
     assert!(markdown.contains("❌"), "{markdown}");
+    assert_page_works(&documents.path("report.html"));
     assert_eq!(documents.json()["verdict"], "failed");
+}
+
+/// Looks at the page of a run with one image, whose boot and installation went well and whose unit
+/// did not come up.
+#[track_caller]
+fn assert_page_works(page: &Path) {
+    let seen = browse(page, "i0c1");
+    assert!(
+        seen.contains("<title>postroj: failed on 1 of 1 image</title>"),
+        "{seen}"
+    );
+    let cell = r##"<a class="bad" href="#i0c2""##;
+    assert_eq!(seen.matches(cell).count(), 1, "{seen}");
+    // What failed is open by itself; what went well is when its address says so.
+    for (id, is_open) in [("i0c0", false), ("i0c1", true), ("i0c2", true)] {
+        let open = format!(r#"id="{id}" open"#);
+        assert_eq!(seen.contains(&open), is_open, "{id}: {seen}");
+    }
+    assert!(seen.contains("&lt;script&gt;document.title"), "{seen}");
+    for class in ["boot", "install", "checks"] {
+        let bar = format!(r#"<rect class="{class}""#);
+        assert_eq!(seen.matches(&bar).count(), 1, "{seen}");
+    }
+    // Even a script that had got into the page would not run.
+    let text = fs::read_to_string(page).expect("the page");
+    let taken = text.replace(
+        "</main>",
+        "<script>document.title='taken over'</script></main>",
+    );
+    assert_ne!(taken, text);
+    let path = page.with_file_name("taken.html");
+    fs::write(&path, taken).expect("write");
+    assert!(!browse(&path, "").contains("<title>taken over"));
+    let phone = browse_on_a_phone(page, "i0c0");
+    for told in [
+        r#"data-excess="0""#,
+        r#"data-before="false""#,
+        r#"data-after="true""#,
+        r#"data-seen="true""#,
+    ] {
+        assert!(phone.contains(told), "{phone}");
+    }
 }
 
 #[test]
@@ -198,7 +292,10 @@ fn of_a_run_that_is_interrupted() {
     started.wait().exits(130);
     let json = documents.json();
     assert_eq!(json["verdict"], "error");
-    assert_eq!(json["images"][0]["error"], "interrupted");
+    assert_eq!(
+        json["images"][0]["error"],
+        "cut short: the run was interrupted"
+    );
     assert_valid_junit(&documents.path("report.xml"));
     prove(&documents.path("report.tap"))
         .exits(1)

@@ -12,8 +12,8 @@ use crate::cli::output::tell;
 /// What is written about a run, and where.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Reporting {
-    /// Write a report to a file, as json, junit, tap or markdown; `-` is standard output; may be
-    /// repeated
+    /// Write a report to a file, as json, junit, tap, html or markdown; `-` is standard output; may
+    /// be repeated
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     reports: Vec<String>,
     /// Print the report as JSON: --report json=-
