@@ -11,7 +11,7 @@ TOOLS := $(POSTROJ_TEST_CACHE)/tools
 CARGO_DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
 
 BUILD_PACKAGES := gcc libc6-dev
-RUN_PACKAGES := systemd-container mmdebstrap dbus ca-certificates passt
+RUN_PACKAGES := systemd-container mmdebstrap dbus ca-certificates passt e2fsprogs
 TEST_PACKAGES := docker-registry openssl skopeo strace e2fsprogs xfsprogs attr time umoci \
 	dnf zypper pacman-package-manager makepkg rpm createrepo-c libarchive-tools gnupg iproute2 \
 	libxml2-utils perl chromium

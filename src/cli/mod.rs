@@ -9,6 +9,7 @@ mod error;
 mod output;
 mod runfile;
 mod signals;
+mod size;
 mod table;
 mod terminal;
 

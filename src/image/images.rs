@@ -123,6 +123,11 @@ impl Images {
         })
     }
 
+    /// The directory of the store, on whose disk containers may write.
+    pub fn storage(&self) -> &Path {
+        self.store.root()
+    }
+
     /// Keeps what package managers download, in images and while those are made, below `cache_dir`.
     #[must_use]
     pub fn with_package_cache(mut self, cache_dir: &Path) -> Self {

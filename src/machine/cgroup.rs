@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::limits::Limits;
+
 /// The directory below each hierarchy's root in which the containers' cgroups are.
 const PARENT: &str = "postroj";
 
@@ -197,7 +199,7 @@ pub(super) struct Cgroups {
 
 impl Cgroups {
     /// Makes them, and opens the files by which a process joins them.
-    pub(super) fn create(&self) -> io::Result<Vec<OwnedFd>> {
+    pub(super) fn create(&self, limits: &Limits) -> io::Result<Vec<OwnedFd>> {
         self.directories
             .iter()
             .map(|directory| {
@@ -207,12 +209,39 @@ impl Cgroups {
                         format!("cannot create the cgroup {}: {error}", directory.display()),
                     )
                 })?;
+                self.limit(directory, limits)?;
                 fs::File::options()
                     .write(true)
                     .open(directory.join("cgroup.procs"))
                     .map(OwnedFd::from)
             })
             .collect()
+    }
+
+    /// Sets limits in one of them, as far as its hierarchy has the controllers.
+    fn limit(&self, directory: &Path, limits: &Limits) -> io::Result<()> {
+        let is_unified = self.unified.as_deref() == Some(directory);
+        for (name, value, is_asked) in limits.files(if is_unified { 2 } else { 1 }) {
+            let file = directory.join(name);
+            // On a host with version 1 hierarchies each controller has one of its own.
+            let is_here = if is_unified && self.directories.len() == 1 {
+                hand_on(directory, name)
+            } else {
+                file.exists()
+            };
+            let set = if is_here {
+                fs::write(&file, value)
+            } else if is_unified && self.directories.len() == 1 {
+                Err(io::ErrorKind::NotFound.into())
+            } else {
+                continue;
+            };
+            if let (Err(error), true) = (set, is_asked) {
+                let text = format!("cannot set the limit {}: {error}", file.display());
+                return Err(io::Error::new(error.kind(), text));
+            }
+        }
+        Ok(())
     }
 
     /// Makes one beside that which systemd-nspawn makes for the container's processes, for another
@@ -322,6 +351,20 @@ fn payload<'a>(machine: &str, path: &'a str) -> Option<&'a Path> {
     let owner = payload.parent()?.file_name()?.to_str()?;
     let owner = owner.strip_suffix(".service").unwrap_or(owner);
     (owner == machine).then_some(payload)
+}
+
+/// Has the controller of a file handed down to a version 2 cgroup; whether it is there then.
+fn hand_on(directory: &Path, file: &str) -> bool {
+    let controller = file.split('.').next().unwrap_or_default();
+    let above: Vec<&Path> = directory.ancestors().skip(1).take(2).collect();
+    for parent in above.into_iter().rev() {
+        // A cgroup that holds processes cannot, unless it is the root: cgroups(7).
+        let _ = fs::write(
+            parent.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        );
+    }
+    directory.join(file).exists()
 }
 
 /// Makes a cgroup and its parent, which a neighbour may be removing at this moment.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
+
 /// How a container is kept apart from the host and from other containers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Isolation {
@@ -9,6 +11,8 @@ pub struct Isolation {
     pub network: Network,
     /// Its users and groups.
     pub users: Users,
+    /// How much of the host it may use.
+    pub limits: Limits,
 }
 
 /// The network of a container.

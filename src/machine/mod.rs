@@ -17,6 +17,7 @@ mod generators;
 mod guest;
 mod host;
 mod isolation;
+mod limits;
 mod moves;
 mod network;
 mod nspawn;
@@ -34,6 +35,7 @@ mod supervisor;
 mod sys;
 mod sysusers;
 mod users;
+mod volume;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +51,7 @@ pub use guest::{
 };
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
 pub use isolation::{Isolation, Network, Users};
+pub use limits::{Disk, Limits};
 pub use network::{INSTALL_PASTA, find_pasta};
 pub use nspawn::{MINIMUM_SYSTEMD, Nspawn};
 pub use overlay::Overlaid;
@@ -61,7 +64,7 @@ pub use users::check_private_users;
 
 use moves::QuickMoves;
 use running::{Launch, Running};
-use spec::{Payload, Writable};
+use spec::Payload;
 
 /// A container to boot.
 #[derive(Debug, Clone)]
@@ -74,6 +77,8 @@ pub struct Boot {
     pub overlaid: Vec<Overlaid>,
     /// How it is kept apart from the host.
     pub isolation: Isolation,
+    /// The directory on whose disk it writes, if it writes on one.
+    pub storage: PathBuf,
     /// What of the image's system is started.
     pub profile: Profile,
     /// Units that are started as the image has it although the profile leaves them out.
@@ -99,7 +104,7 @@ impl Machine {
             wanted: format!("{PREFIX}{}", boot.image),
             image: boot.image.clone(),
             lowers: boot.lowers,
-            writable: Writable::Memory(nspawn::default_memory()),
+            writable: boot.isolation.limits.writable(&boot.storage),
             overlaid: boot.overlaid,
             isolation: boot.isolation,
             payload: Payload::Boot {

@@ -79,12 +79,6 @@ fn parse_version(text: &str) -> Option<u32> {
     number[..end].parse().ok()
 }
 
-/// How much a container may write: half of the host's memory, in bytes.
-pub(super) fn default_memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram.saturating_mul(u64::from(info.mem_unit)) / 2
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

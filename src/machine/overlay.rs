@@ -84,7 +84,8 @@ fn attach(tree: &OwnedFd, at: &Path) -> io::Result<()> {
     Ok(rustix::mount::move_mount(tree, c"", CWD, at, flags)?)
 }
 
-/// Shows directories of the host in a root that stands; `scratch` is in memory.
+/// Shows directories of the host in a root that stands; what is written to them, unless it is kept, is
+/// written below `scratch`.
 pub(super) fn show(
     overlaid: &[Overlaid],
     scratch: &Path,

@@ -18,6 +18,7 @@ use super::rootfs::Rootfs;
 use super::spec::{CgroupOwner, Payload, Spec, Writable};
 use super::sysusers;
 use super::users::{self, COUNT, PrivateUsers};
+use super::volume;
 
 /// The systemd that first refused version 1 and hybrid hosts; see its NEWS for 258.
 const UNIFIED_ONLY: u32 = 258;
@@ -114,7 +115,12 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
     let inside = Rootfs::open(&root)?.owned_by(users.as_ref().map(PrivateUsers::base));
     let masks = masks(spec, &inside);
     furnish(spec, &inside, &masks)?;
-    overlay::show(&spec.overlaid, &scratch, &inside, users.as_ref())?;
+    // What is written to them has to fit where the rest is written.
+    let below = match &spec.writable {
+        Writable::Disk { .. } => disk(&scratch),
+        Writable::Memory(_) | Writable::Layer { .. } => scratch,
+    };
+    overlay::show(&spec.overlaid, &below, &inside, users.as_ref())?;
     Ok(Assembled {
         directory: spec.directory.clone(),
         masks,
@@ -127,8 +133,8 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
 fn mount_scratch(spec: &Spec, scratch: &Path) -> io::Result<()> {
     let size = match &spec.writable {
         Writable::Memory(bytes) => *bytes,
-        // Only the links to the layers are in it.
-        Writable::Layer { .. } => 4 << 20,
+        // Only the links to the layers are in it, and mount points.
+        Writable::Disk { .. } | Writable::Layer { .. } => 4 << 20,
     };
     mount_tmpfs(scratch, size)
 }
@@ -189,6 +195,11 @@ fn stack(
     }
 }
 
+/// Where the disk is mounted that a container may write to.
+fn disk(scratch: &Path) -> PathBuf {
+    scratch.join("disk")
+}
+
 fn mount_overlay(
     spec: &Spec,
     scratch: &Path,
@@ -198,6 +209,18 @@ fn mount_overlay(
     let (upper, work) = match &spec.writable {
         Writable::Memory(_) => {
             let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+            fs::create_dir(&upper)?;
+            fs::create_dir(&work)?;
+            (upper, work)
+        }
+        Writable::Disk { bytes, storage } => {
+            let disk = disk(scratch);
+            fs::create_dir(&disk)?;
+            volume::mount(storage, *bytes, scratch, &disk).map_err(|error| {
+                let text = format!("cannot make a writable layer on the disk: {error}");
+                io::Error::new(error.kind(), text)
+            })?;
+            let (upper, work) = (disk.join("upper"), disk.join("work"));
             fs::create_dir(&upper)?;
             fs::create_dir(&work)?;
             (upper, work)
@@ -216,6 +239,8 @@ fn mount_overlay(
     let mounted = match spec.writable {
         // A rename of an image's directory works as on any file system.
         Writable::Memory(_) => overlay::mount(&links, &parts(",redirect_dir=on"), root),
+        // It is gone before anybody could miss what has not been written yet.
+        Writable::Disk { .. } => overlay::mount_volatile(&links, &parts(",redirect_dir=on"), root),
         // A layer that is kept has to mean the same on any host: whole files, no marks. Whoever
         // keeps it writes all of it to the disk at once, in the end.
         Writable::Layer { .. } => {

@@ -123,7 +123,10 @@ impl Running {
     async fn attempt(host: &dyn Host, spec: &Spec) -> Result<Option<Self>, MachineError> {
         let (ours, theirs) =
             StdUnixStream::pair().map_err(failed("make a socket for the supervisor"))?;
-        let Some(launched) = host.launch(&spec.machine, OwnedFd::from(theirs)).await? else {
+        let Some(launched) = host
+            .launch(&spec.machine, &spec.isolation.limits, OwnedFd::from(theirs))
+            .await?
+        else {
             return Ok(None);
         };
         let talk = failed("talk to the container's supervisor");

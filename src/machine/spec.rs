@@ -60,6 +60,13 @@ pub(super) struct Spec {
 pub(super) enum Writable {
     /// In memory, at most so many bytes; gone with the container.
     Memory(u64),
+    /// On the disk, at most so many bytes; gone with the container.
+    Disk {
+        /// How many.
+        bytes: u64,
+        /// The directory whose disk it is.
+        storage: PathBuf,
+    },
     /// In directories that stay: what is written becomes a layer.
     Layer {
         /// overlayfs' upper directory.

@@ -137,7 +137,7 @@ impl<'a> Supervisor<'a> {
         let (cgroups, unit_cgroup, joined) = match spec.cgroups {
             CgroupOwner::Supervisor => {
                 let cgroups = hierarchies.of_machine(&spec.machine);
-                let joined = cgroups.create()?;
+                let joined = cgroups.create(&spec.isolation.limits)?;
                 (Some(cgroups), None, joined)
             }
             CgroupOwner::Systemd => match step_aside(&hierarchies)? {

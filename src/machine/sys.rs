@@ -1,14 +1,15 @@
 //! The few system calls of this crate that Rust cannot prove harmless.
 #![expect(
     unsafe_code,
-    reason = "unshare(2), fork(2), code between that and exec(2), mount_setattr(2), and inherited descriptors have no safe form"
+    reason = "unshare(2), fork(2), code between that and exec(2), ioctl(2), mount_setattr(2), and inherited descriptors have no safe form"
 )]
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter};
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
 
@@ -126,4 +127,53 @@ pub(super) fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Re
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The number of a loop device that nobody uses at this moment, which is made if there is none;
+/// loop(4).
+pub(super) fn free_loop_device(control: impl AsFd) -> rustix::io::Result<u32> {
+    // SAFETY: `LOOP_CTL_GET_FREE` takes no argument and gives a number.
+    unsafe { rustix::ioctl::ioctl(control, GetFree) }
+}
+
+/// `LOOP_CTL_GET_FREE` of `linux/loop.h`.
+struct GetFree;
+
+// SAFETY: there is no argument that the kernel could write to, or that could be wrong.
+unsafe impl Ioctl for GetFree {
+    type Output = u32;
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        0x4C82
+    }
+
+    fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+        std::ptr::null_mut()
+    }
+
+    unsafe fn output_from_ptr(
+        number: IoctlOutput,
+        _: *mut std::ffi::c_void,
+    ) -> rustix::io::Result<u32> {
+        u32::try_from(number).map_err(|_| rustix::io::Errno::RANGE)
+    }
+}
+
+/// Gives a file to a loop device that frees itself when nobody uses it; Linux 5.8 and newer.
+pub(super) fn configure_loop_device(device: impl AsFd, file: impl AsFd) -> rustix::io::Result<()> {
+    /// `LOOP_CONFIGURE` of `linux/loop.h`.
+    const LOOP_CONFIGURE: Opcode = 0x4C0A;
+    /// `LO_FLAGS_AUTOCLEAR`.
+    const AUTOCLEAR: u32 = 4;
+    // `struct loop_config`: the file first; `info.lo_flags` is 60 bytes in.
+    let mut config = [0_u32; 76];
+    config[0] = file.as_fd().as_raw_fd().cast_unsigned();
+    config[15] = AUTOCLEAR;
+    // SAFETY: the kernel reads the structure, which is as large as it has to be.
+    unsafe {
+        let configure = Setter::<LOOP_CONFIGURE, [u32; 76]>::new(config);
+        rustix::ioctl::ioctl(device, configure)
+    }
 }

@@ -369,6 +369,7 @@ impl Run<'_> {
             lowers: image.lowers.clone(),
             overlaid: caching.lease.iter().flat_map(Lease::overlaid).collect(),
             isolation: self.plan.isolation.clone(),
+            storage: self.context.images.storage().to_owned(),
             profile: self.plan.profile,
             wanted: self
                 .plan

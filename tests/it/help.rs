@@ -165,6 +165,17 @@ fn of_commands() {
           --private-users <yes|no>     Whether the container's users are others than the host's of the
                                        same numbers: root in it is nobody outside [default: yes, where
                                        the host can do it]
+          --memory <SIZE>              The memory of the container's processes and of what is written in
+                                       memory, as 512M or 2G; who wants more is killed [default: no
+                                       limit]
+          --cpus <NUMBER>              How many processors' time the container gets, as 2 or 0.5
+                                       [default: no limit]
+          --pids <NUMBER>              How many processes and threads the container has at a time
+                                       [default: 16384]
+          --disk <SIZE>                How much the container may write: memory:SIZE keeps it in memory,
+                                       disk:SIZE puts it on the disk, and SIZE does either, as it is up
+                                       to half of the memory or more [default: half of the memory, in
+                                       memory]
           --boot <PROFILE>             How much of the image's system is started [default: trimmed]
                                        [possible values: trimmed, full]
           --keep [<WHEN>]              Leave the container up, and say how to get in and how to end it:

@@ -10,6 +10,7 @@ mod crash_disk;
 mod distributions;
 mod help;
 mod layers;
+mod limits;
 mod machines;
 mod managers;
 mod matrix;

@@ -1,6 +1,8 @@
 //! What keeps a container apart, as commands that boot one take it.
 
-use postroj::machine::{Isolation, Network, Users};
+use postroj::machine::{Disk, Isolation, Limits, Network, Users};
+
+use crate::cli::size;
 
 /// What keeps the container apart from the host.
 #[derive(Debug, clap::Args)]
@@ -20,6 +22,21 @@ pub(crate) struct Apart {
     /// nobody outside [default: yes, where the host can do it]
     #[arg(long, value_name = "yes|no", hide_possible_values = true)]
     private_users: Option<PrivateUsers>,
+    /// The memory of the container's processes and of what is written in memory, as 512M or 2G; who
+    /// wants more is killed [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
+    /// How many processors' time the container gets, as 2 or 0.5 [default: no limit]
+    #[arg(long, value_name = "NUMBER", value_parser = processors)]
+    cpus: Option<u64>,
+    /// How many processes and threads the container has at a time
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().pids)]
+    pids: u64,
+    /// How much the container may write: memory:SIZE keeps it in memory, disk:SIZE puts it on the
+    /// disk, and SIZE does either, as it is up to half of the memory or more [default: half of the
+    /// memory, in memory]
+    #[arg(long, value_name = "SIZE", value_parser = disk)]
+    disk: Option<Disk>,
 }
 
 /// A container's network, as it is typed.
@@ -56,6 +73,36 @@ impl Apart {
                 Some(PrivateUsers::Yes) => Users::Private,
                 Some(PrivateUsers::No) => Users::Host,
             },
+            limits: Limits {
+                memory: self.memory,
+                processor: self.cpus,
+                pids: self.pids,
+                disk: self.disk.unwrap_or_default(),
+                ..Limits::default()
+            },
         }
     }
+}
+
+/// A number of processors → their time in microseconds a second.
+fn processors(text: &str) -> Result<u64, String> {
+    const MOST: f64 = 4096.0;
+    let number: f64 = text
+        .parse()
+        .map_err(|_| "expected a number, as in 2 or 0.5".to_owned())?;
+    // The kernel gives out no less than a hundredth.
+    if !(0.01..=MOST).contains(&number) {
+        return Err(format!("not between 0.01 and {MOST}"));
+    }
+    let time = std::time::Duration::from_secs_f64(number);
+    u64::try_from(time.as_micros()).map_err(|error| error.to_string())
+}
+
+fn disk(text: &str) -> Result<Disk, String> {
+    Ok(match text.split_once(':') {
+        None => Disk::Anywhere(size::parse(text)?),
+        Some(("memory", size)) => Disk::Memory(size::parse(size)?),
+        Some(("disk", size)) => Disk::Disk(size::parse(size)?),
+        Some((place, _)) => return Err(format!("{place:?} is neither memory nor disk")),
+    })
 }

@@ -9,6 +9,7 @@ use tokio::process::{Child, Command};
 use super::{Host, Launched, SUPERVISE_COMMAND};
 use crate::machine::MachineError;
 use crate::machine::cgroup::Hierarchies;
+use crate::machine::limits::Limits;
 use crate::machine::spec::CgroupOwner;
 
 /// Supervisors are children of this process.
@@ -31,6 +32,7 @@ impl Host for Direct {
     async fn launch(
         &self,
         _machine: &str,
+        _limits: &Limits,
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError> {
         // The running program, even if its file has been replaced since.

@@ -12,6 +12,7 @@ pub(super) use direct::Direct;
 pub(super) use systemd::Systemd;
 
 use super::MachineError;
+use super::limits::Limits;
 use super::spec::CgroupOwner;
 
 /// Where containers run.
@@ -23,11 +24,12 @@ pub(super) trait Host: Send + Sync {
     /// The names that no new machine can have.
     async fn names_in_use(&self) -> Result<Vec<String>, MachineError>;
 
-    /// Starts a supervisor for `machine` with `lifeline` as its standard input; `None` where the
+    /// Starts a supervisor for `machine`, within `limits` where they are the host's to set, with `lifeline` as its standard input; `None` where the
     /// host has something of that name already.
     async fn launch(
         &self,
         machine: &str,
+        limits: &Limits,
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError>;
 }

@@ -11,6 +11,7 @@ use zbus::{Connection, Fd, Variant};
 use super::{Host, Launched, SUPERVISE_COMMAND};
 use crate::machine::MachineError;
 use crate::machine::bus::{MachinedProxy, ManagerProxy, Property, UnitRemovedStream};
+use crate::machine::limits::Limits;
 use crate::machine::runtime::PREFIX;
 use crate::machine::spec::CgroupOwner;
 
@@ -70,6 +71,7 @@ impl Host for Systemd {
     async fn launch(
         &self,
         machine: &str,
+        limits: &Limits,
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError> {
         self.manager.subscribe().await.map_err(host_bus)?;
@@ -97,7 +99,7 @@ impl Host for Systemd {
         }
         let program = program.to_string_lossy().into_owned();
         let arguments = vec![program.clone(), SUPERVISE_COMMAND.to_owned()];
-        let properties: Vec<Property<'_>> = vec![
+        let mut properties: Vec<Property<'_>> = vec![
             ("Description", format!("postroj container {machine}").into()),
             ("Type", "exec".into()),
             (
@@ -111,9 +113,17 @@ impl Host for Systemd {
             ("Slice", "machine.slice".into()),
             ("Delegate", true.into()),
             ("KillMode", "mixed".into()),
-            ("TasksMax", 16384_u64.into()),
+            ("TasksMax", limits.pids.into()),
             ("CollectMode", "inactive-or-failed".into()),
         ];
+        if let Some(memory) = limits.memory {
+            properties.push(("MemoryMax", memory.into()));
+            // What does not fit is not to be moved elsewhere.
+            properties.push(("MemorySwapMax", 0_u64.into()));
+        }
+        if let Some(processor) = limits.processor {
+            properties.push(("CPUQuotaPerSecUSec", processor.into()));
+        }
         let started = self
             .manager
             .start_transient_unit(&unit, "fail", &properties, &[])
