@@ -91,29 +91,31 @@ fn of_tables(leader: i32, tables: &[(&str, Transport)]) -> Vec<Listener> {
 /// The unit that a process of a container belongs to, by its place among the control groups below that
 /// of the container's init, `…/init.scope`.
 pub(super) fn unit_of(leader: i32, id: i32) -> Option<String> {
-    let group = |id: i32| {
-        let text = fs::read_to_string(format!("/proc/{id}/cgroup")).ok()?;
-        group_of(&text).map(str::to_owned)
-    };
-    unit_below(&group(leader)?, &group(id)?).map(str::to_owned)
+    let groups = |id: i32| fs::read_to_string(format!("/proc/{id}/cgroup")).ok();
+    unit_among(&groups(leader)?, &groups(id)?)
 }
 
-/// The control group that systemd has a process in: its own hierarchy's or the only one;
-/// cgroups(7).
-fn group_of(text: &str) -> Option<&str> {
-    let of = |marks: &str| {
-        text.lines().find_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (controllers, path) = rest.split_once(':')?;
-            (controllers == marks).then_some(path)
-        })
-    };
-    of("name=systemd").or_else(|| of(""))
+/// The unit, by the control groups of init and of the process. On a host with several hierarchies the
+/// container's systemd uses its own or the unified one, and is in a group of its making there.
+fn unit_among(init: &str, groups: &str) -> Option<String> {
+    ["name=systemd", ""].iter().find_map(|hierarchy| {
+        let unit = unit_below(group_of(init, hierarchy)?, group_of(groups, hierarchy)?);
+        unit.map(str::to_owned)
+    })
+}
+
+/// The control group in a hierarchy; cgroups(7).
+fn group_of<'a>(text: &'a str, hierarchy: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        (controllers == hierarchy).then_some(path)
+    })
 }
 
 /// The first group on the way down that is no slice.
 fn unit_below<'a>(init: &str, group: &'a str) -> Option<&'a str> {
-    let root = init.strip_suffix("/init.scope").unwrap_or(init);
+    let root = init.strip_suffix("/init.scope")?;
     let below = group.strip_prefix(root)?;
     below
         .split('/')
@@ -237,8 +239,11 @@ mod tests {
             Some("x@1.service")
         );
         assert_eq!(unit("/b"), None);
-        let hybrid = "12:pids:/p\n1:name=systemd:/s\n0::/u\n";
-        assert_eq!(group_of(hybrid), Some("/s"));
-        assert_eq!(group_of("0::/u\n"), Some("/u"));
+        let own = "1:name=systemd:/s/init.scope\n0::/u\n";
+        let process = "1:name=systemd:/s/system.slice/a.service\n0::/u\n";
+        assert_eq!(unit_among(own, process).as_deref(), Some("a.service"));
+        let unified = "1:name=systemd:/s\n0::/u/init.scope\n";
+        let process = "1:name=systemd:/s\n0::/u/system.slice/b.service\n";
+        assert_eq!(unit_among(unified, process).as_deref(), Some("b.service"));
     }
 }

@@ -21,8 +21,10 @@ use serde::Serialize;
 pub use before::Before;
 pub use check::{Check, Ending, Finding, Needs, Probe, ProbeError, Scene};
 pub use kind::{
-    Autostart, CheckError, Checks, CommandCheck, FailedUnitsCheck, FileCheck, FileType, HttpCheck,
-    KINDS, Method, NetworkCheck, PortCheck, PortNumber, StatusClass, TcpCheck, UnitCheck,
+    Autostart, CheckError, Checks, CommandCheck, CoreDumpCheck, DnsCheck, FailedUnitsCheck,
+    FileCheck, FileType, GroupCheck, HttpCheck, JournalCheck, KINDS, KernelParamCheck, Method,
+    MountCheck, NetworkCheck, PackageCheck, PortCheck, PortNumber, Priority, ProcessCheck,
+    SecurityCheck, StatusClass, TcpCheck, UnitCheck, UnixSocketCheck, UserCheck, VerifyCheck,
 };
 pub use listeners::{Listener, listeners};
 pub use network::{NetworkError, NetworkTarget, Prober, Protocol};

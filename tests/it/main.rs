@@ -4,6 +4,7 @@
 //! says what; none is skipped. What is dear to make is kept: see [`support::cache`].
 
 mod bootstraps;
+mod checks;
 mod cli;
 mod crash;
 mod crash_disk;

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Response, redirect};
+use reqwest::{Response, redirect};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -169,7 +172,7 @@ impl Probe for HttpCheck {
     async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
         let talk = HttpTalk {
             authorities: if self.verify_certificate == Some(true) {
-                Some(authorities(scene.guest)?)
+                Some(authorities(scene.guest))
             } else {
                 None
             },
@@ -243,27 +246,23 @@ impl HttpCheck {
     }
 }
 
-/// The authorities that a container's system trusts.
-fn authorities(guest: &Guest) -> Result<Vec<Certificate>, ProbeError> {
-    for path in AUTHORITIES {
-        let Ok(bundle) = guest.read_file(path) else {
-            continue;
-        };
-        let read = Certificate::from_pem_bundle(&bundle);
-        return read.map_err(|error| ProbeError::Unreadable {
-            what: path.to_owned(),
-            source: std::io::Error::other(error),
-        });
-    }
-    // A system without any trusts nobody.
-    Ok(Vec::new())
+/// The authorities that a container's system trusts; one without any trusts nobody. What is no
+/// certificate among them is passed over, as other programs do it.
+fn authorities(guest: &Guest) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    let bundle = AUTHORITIES
+        .iter()
+        .find_map(|path| guest.read_file(path).ok())
+        .unwrap_or_default();
+    store.add_parsable_certificates(CertificateDer::pem_slice_iter(&bundle).flatten());
+    store
 }
 
 /// A request and what is made of its answer; by itself, any status below 400 will do.
 #[derive(Debug, Default)]
 pub(super) struct HttpTalk {
     /// Those that are trusted; none where it does not matter whose the certificate is.
-    authorities: Option<Vec<Certificate>>,
+    authorities: Option<RootCertStore>,
     headers: HeaderMap,
     wanted: Option<HttpCheck>,
 }
@@ -284,7 +283,11 @@ impl Talk for HttpTalk {
             .no_proxy()
             .resolve(host, address);
         builder = match &self.authorities {
-            Some(authorities) => builder.tls_certs_only(authorities.iter().cloned()),
+            Some(authorities) => builder.tls_backend_preconfigured(
+                ClientConfig::builder()
+                    .with_root_certificates(authorities.clone())
+                    .with_no_client_auth(),
+            ),
             // It is a test installation's.
             None => builder.tls_danger_accept_invalid_certs(true),
         };

@@ -33,14 +33,22 @@ macro_rules! keys {
     };
 }
 
+mod account;
+mod analyze;
 mod command;
 mod failed_units;
 mod file;
 mod http;
+mod journal;
+mod mount;
 mod network;
 mod owner;
+mod package;
 mod port;
+mod process;
+mod system;
 mod unit;
+mod unix_socket;
 
 use std::sync::Arc;
 
@@ -51,13 +59,21 @@ use super::check::{Check, Probe};
 use super::words::{Parts, Words, WordsError};
 use crate::image::Family;
 
+pub use account::{GroupCheck, UserCheck};
+pub use analyze::{SecurityCheck, VerifyCheck};
 pub use command::CommandCheck;
 pub use failed_units::FailedUnitsCheck;
 pub use file::{FileCheck, FileType};
 pub use http::{HttpCheck, Method, StatusClass};
+pub use journal::{CoreDumpCheck, JournalCheck, Priority};
+pub use mount::MountCheck;
 pub use network::{NetworkCheck, TcpCheck};
+pub use package::PackageCheck;
 pub use port::{PortCheck, PortNumber};
+pub use process::ProcessCheck;
+pub use system::{DnsCheck, KernelParamCheck};
 pub use unit::{Autostart, UnitCheck};
+pub use unix_socket::UnixSocketCheck;
 
 /// What every kind has.
 trait Common: Probe + Serialize + Sized + 'static {
@@ -207,10 +223,34 @@ kinds! {
     tcp "tcp" TcpCheck "address";
     /// A port is listened on.
     port "port" PortCheck "port";
+    /// A Unix socket accepts connections.
+    unix_socket "unix-socket" UnixSocketCheck "path";
     /// A file is as it should be.
     file "file" FileCheck "path";
     /// A command ends and writes as it should.
     command "command" CommandCheck "run";
+    /// A process runs.
+    process "process" ProcessCheck "name";
+    /// There is a user.
+    user "user" UserCheck "name";
+    /// There is a group.
+    group "group" GroupCheck "name";
+    /// A package is installed.
+    package "package" PackageCheck "name";
+    /// Something is mounted.
+    mount "mount" MountCheck "path";
+    /// A kernel parameter has a value.
+    kernel_param "kernel-param" KernelParamCheck "name";
+    /// A name resolves.
+    dns "dns" DnsCheck "name";
+    /// The journal has no errors, or has or lacks some texts.
+    journal "journal" JournalCheck "unit";
+    /// No service has dumped core.
+    core_dump "core-dump" CoreDumpCheck "";
+    /// Unit files have no mistakes.
+    verify "verify" VerifyCheck "unit";
+    /// Services are not too exposed.
+    security "security" SecurityCheck "unit";
     /// No unit of the whole system has failed.
     failed_units "failed-units" FailedUnitsCheck "";
 }

@@ -63,6 +63,60 @@ fn every_kind_is_read() {
             "/etc/x",
             r"contains a,b, matches ^\d, mode 0644, owner 0",
         ),
+        ("unix-socket:/run/x", "unix-socket", "/run/x", ""),
+        (
+            "process:x,user=0,count=2",
+            "process",
+            "x",
+            "count 2, user 0",
+        ),
+        (
+            "user:x,uid=7,groups=a,groups=b",
+            "user",
+            "x",
+            "groups a b, uid 7",
+        ),
+        ("group:x,exists=false", "group", "x", "exists no"),
+        ("package:x,version=1.10", "package", "x", "version 1.10"),
+        (
+            "mount:/x,type=tmpfs,options=ro",
+            "mount",
+            "/x",
+            "options ro, type tmpfs",
+        ),
+        (
+            "kernel-param:net.ipv4.ip_forward,value=0",
+            "kernel-param",
+            "net.ipv4.ip_forward",
+            "value 0",
+        ),
+        (
+            "dns:localhost,addresses=::1",
+            "dns",
+            "localhost",
+            "addresses ::1",
+        ),
+        ("journal", "journal", "the system", ""),
+        (
+            "journal:x,priority=warning",
+            "journal",
+            "x.service",
+            "priority warning",
+        ),
+        ("core-dump", "core-dump", "the system", ""),
+        (
+            "failed-units,except=x",
+            "failed-units",
+            "the system",
+            "except x.service",
+        ),
+        ("verify", "verify", "the installed units", ""),
+        (
+            "security:x,exposure=5",
+            "security",
+            "x.service",
+            "exposure 5.0",
+        ),
         (
             "command:echo a,stdout=a,exit-code=0",
             "command",
@@ -111,6 +165,11 @@ fn mistakes_are_named() {
     assert!(error("failed-units:x").contains("takes no target"));
     assert!(refused("file:x").contains("no absolute path"));
     assert!(refused("file:/x,exists=false,mode=0644").contains("nothing else can be asked"));
+    assert!(refused("security:x,exposure=11").contains("from 0 to 10"));
+    assert!(refused("kernel-param:../x").contains("no kernel parameter"));
+    assert!(refused("mount:x").contains("no absolute path"));
+    assert!(error("journal,priority=severe").contains("unknown variant `severe`"));
+    assert!(error("security:x").contains("missing field `exposure`"));
     assert!(refused("tcp:localhost").contains("no port"));
     assert!(refused("command:").contains("no command"));
 }

@@ -1,0 +1,146 @@
+//! Users and groups of a container, by its files.
+
+use async_trait::async_trait;
+
+use super::owner::{groups, users};
+use crate::probe::Outcome;
+use crate::probe::check::{Probe, ProbeError, Scene, patience};
+use crate::probe::retry::{Beside, Look, until};
+use crate::probe::value::Many;
+
+keys! {
+    /// A user is in the container's `/etc/passwd`.
+    pub struct UserCheck {
+        /// The user's name.
+        pub name: String,
+        /// Whether there has to be such a user; true if nothing is said.
+        pub exists: Option<bool>,
+        /// The user's number.
+        pub uid: Option<u32>,
+        /// The number of the user's first group.
+        pub gid: Option<u32>,
+        /// The home directory.
+        pub home: Option<String>,
+        /// The shell.
+        pub shell: Option<String>,
+        /// Groups that the user has to be in.
+        #[serde(default)]
+        pub groups: Many<String>,
+    }
+}
+
+keys! {
+    /// A group is in the container's `/etc/group`.
+    pub struct GroupCheck {
+        /// The group's name.
+        pub name: String,
+        /// Whether there has to be such a group; true if nothing is said.
+        pub exists: Option<bool>,
+        /// The group's number.
+        pub gid: Option<u32>,
+        /// Users that have to be in it.
+        #[serde(default)]
+        pub members: Many<String>,
+    }
+}
+
+/// Adds what is wrong with one value.
+fn compare<T: PartialEq + std::fmt::Display>(
+    wrong: &mut Vec<String>,
+    what: &str,
+    found: &T,
+    expected: Option<&T>,
+) {
+    if let Some(expected) = expected
+        && expected != found
+    {
+        wrong.push(format!("its {what} is {found}, not {expected}"));
+    }
+}
+
+/// What to make of something that is not there.
+fn missing(exists: Option<bool>, what: &str) -> Look {
+    let words = format!("there is no such {what}");
+    if exists == Some(false) {
+        Look::Holds(words)
+    } else {
+        Look::NotYet(words)
+    }
+}
+
+impl UserCheck {
+    fn look(&self, scene: Scene<'_>) -> Look {
+        let all = users(scene.guest);
+        let Some(user) = all.iter().find(|user| user.name == self.name) else {
+            return missing(self.exists, "user");
+        };
+        let seen = format!("uid {}, gid {}", user.uid, user.gid);
+        if self.exists == Some(false) {
+            return Look::NotYet(format!("there is such a user: {seen}"));
+        }
+        let mut wrong = Vec::new();
+        compare(&mut wrong, "uid", &user.uid, self.uid.as_ref());
+        compare(&mut wrong, "gid", &user.gid, self.gid.as_ref());
+        compare(&mut wrong, "home", &user.home, self.home.as_ref());
+        compare(&mut wrong, "shell", &user.shell, self.shell.as_ref());
+        let all = groups(scene.guest);
+        for name in self.groups.iter() {
+            let is_in = all.iter().any(|group| {
+                group.name == *name && (group.gid == user.gid || group.members.contains(&self.name))
+            });
+            if !is_in {
+                wrong.push(format!("it is not in the group {name}"));
+            }
+        }
+        Look::at(&[seen], &wrong)
+    }
+}
+
+impl GroupCheck {
+    fn look(&self, scene: Scene<'_>) -> Look {
+        let all = groups(scene.guest);
+        let Some(group) = all.iter().find(|group| group.name == self.name) else {
+            return missing(self.exists, "group");
+        };
+        let seen = format!("gid {}", group.gid);
+        if self.exists == Some(false) {
+            return Look::NotYet(format!("there is such a group: {seen}"));
+        }
+        let mut wrong = Vec::new();
+        compare(&mut wrong, "gid", &group.gid, self.gid.as_ref());
+        let users = users(scene.guest);
+        for name in self.members.iter() {
+            let is_first = users
+                .iter()
+                .any(|user| user.name == *name && user.gid == group.gid);
+            if !is_first && !group.members.contains(name) {
+                wrong.push(format!("{name} is not in it"));
+            }
+        }
+        Look::at(&[seen], &wrong)
+    }
+}
+
+#[async_trait]
+impl Probe for UserCheck {
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
+        let patience = patience(self.timeout, scene.patience.check);
+        until(patience, Beside::Never, || async { Ok(self.look(scene)) }).await
+    }
+}
+
+#[async_trait]
+impl Probe for GroupCheck {
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
+        let patience = patience(self.timeout, scene.patience.check);
+        until(patience, Beside::Never, || async { Ok(self.look(scene)) }).await
+    }
+}
