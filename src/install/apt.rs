@@ -1,6 +1,6 @@
 //! apt-get: Debian, Ubuntu and those like them.
 
-use super::{Fault, From, Item, PackageManager};
+use super::{Fault, From, Inventory, Item, PackageManager, Removal};
 use crate::machine::Command;
 
 pub(super) const PROGRAM: &str = "/usr/bin/apt-get";
@@ -21,6 +21,8 @@ fn command(arguments: &[&str]) -> Command {
         // A name is a name, and no regular expression.
         "--option=APT::Cmd::Pattern-Only=true",
         "--option=Dpkg::Use-Pty=0",
+        // A timer of the system's may be at it, after a reboot or a full boot. apt 1.9.11 and newer.
+        "--option=DPkg::Lock::Timeout=120",
         // The container is thrown away: nothing in it has to outlive a power cut.
         "--option=Dpkg::Options::=--force-unsafe-io",
         "--option=Dpkg::Options::=--force-confdef",
@@ -67,6 +69,20 @@ impl PackageManager for Apt {
         vec![command(&arguments)]
     }
 
+    fn versioned(&self, name: &str, version: &str) -> Option<String> {
+        Some(format!("{name}={version}"))
+    }
+
+    fn remove(&self, names: &[String], removal: Removal) -> Option<Command> {
+        let mut arguments = vec![match removal {
+            Removal::Remove => "remove",
+            Removal::Purge | Removal::PurgeRemoved => "purge",
+        }];
+        arguments.push("--");
+        arguments.extend(names.iter().map(String::as_str));
+        Some(command(&arguments))
+    }
+
     fn asks_only_the_cache(&self) -> bool {
         true
     }
@@ -89,6 +105,37 @@ impl PackageManager for Apt {
             Fault::by_signs(REPOSITORY_SIGNS, output)
         }
     }
+}
+
+impl Inventory for Apt {
+    fn name_of(&self, file: &str) -> Command {
+        Command::new("/usr/bin/dpkg-deb", ["--field", file, "Package"])
+    }
+
+    fn owners(&self, paths: &[String]) -> Command {
+        let options = ["--search", "--"].map(str::to_owned);
+        let paths = paths.iter().map(|path| escaped(path));
+        Command::new("/usr/bin/dpkg-query", options.into_iter().chain(paths))
+    }
+
+    fn unowned_line(&self, path: &str) -> String {
+        format!(
+            "dpkg-query: no path found matching pattern {}",
+            escaped(path)
+        )
+    }
+}
+
+/// What dpkg-query(1) takes for a path and no pattern.
+fn escaped(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for character in path.chars() {
+        if matches!(character, '*' | '?' | '[' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! dnf and those that share its command line: dnf5, yum, microdnf.
 
-use super::{Fault, From, Item, PackageManager};
+use super::inventory::rpm;
+use super::{Fault, From, Inventory, Item, PackageManager, Removal};
 use crate::machine::Command;
 
 /// Those that there are, best first.
@@ -64,6 +65,21 @@ impl PackageManager for Dnf {
         )]
     }
 
+    fn versioned(&self, name: &str, version: &str) -> Option<String> {
+        Some(format!("{name}-{version}"))
+    }
+
+    fn remove(&self, names: &[String], removal: Removal) -> Option<Command> {
+        // rpm knows no more than that a package is there or is not.
+        (removal != Removal::PurgeRemoved).then(|| {
+            let arguments = ["-y", "remove"].map(str::to_owned);
+            Command::new(
+                self.path,
+                arguments.into_iter().chain(names.iter().cloned()),
+            )
+        })
+    }
+
     fn asks_only_the_cache(&self) -> bool {
         self.has_modern_options()
     }
@@ -82,6 +98,20 @@ impl PackageManager for Dnf {
 
     fn fault(&self, output: &str) -> Fault {
         Fault::by_signs(REPOSITORY_SIGNS, output)
+    }
+}
+
+impl Inventory for Dnf {
+    fn name_of(&self, file: &str) -> Command {
+        rpm::name_of(file)
+    }
+
+    fn owners(&self, paths: &[String]) -> Command {
+        rpm::owners(paths)
+    }
+
+    fn unowned_line(&self, path: &str) -> String {
+        rpm::unowned_line(path)
     }
 }
 

@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::removal::names;
 use super::{Fault, From, InstallError, Installed, Item, PackageManager, Ready, detect, package};
 use crate::machine::{Command, ExitStatus, Guest, GuestError};
 use crate::packages::{self, Lease};
@@ -16,7 +17,7 @@ use crate::packages::{self, Lease};
 const DIRECTORY: &str = "/var/cache/postroj";
 
 /// Below so many free bytes a failed installation is put down to the want of space.
-const NO_SPACE: u64 = 8 << 20;
+pub(super) const NO_SPACE: u64 = 8 << 20;
 
 /// What may be used beside the network.
 #[derive(Debug, Default)]
@@ -35,20 +36,55 @@ pub async fn install(
     caching: &mut Caching,
 ) -> Result<Installed, InstallError> {
     let manager = detect(guest).ok_or(InstallError::NoManager)?;
-    let mut items = Vec::new();
-    for (number, package) in packages.iter().enumerate() {
-        items.push(match package {
+    let items = copy_in(guest, packages)?;
+    install_items(guest, manager.as_ref(), items, limit, caching).await
+}
+
+/// Installs another version of packages, from the distribution's repositories.
+pub async fn install_version(
+    guest: &Guest,
+    packages: &[Ready],
+    version: &str,
+    limit: Duration,
+    caching: &mut Caching,
+) -> Result<Installed, InstallError> {
+    let manager = detect(guest).ok_or(InstallError::NoManager)?;
+    let items = copy_in(guest, packages)?;
+    let name = manager.name();
+    let names = names(guest, manager.as_ref(), &items).await?;
+    let items = names
+        .iter()
+        .map(|name| Some(Item::Name(manager.versioned(name, version)?)));
+    let items: Option<Vec<Item>> = items.collect();
+    let items = items.ok_or(InstallError::NoVersions { manager: name })?;
+    install_items(guest, manager.as_ref(), items, limit, caching).await
+}
+
+/// Puts what is a file of the host where the package manager finds it.
+fn copy_in(guest: &Guest, packages: &[Ready]) -> Result<Vec<Item>, GuestError> {
+    let items = packages.iter().enumerate().map(|(number, package)| {
+        Ok(match package {
             Ready::Name(name) => Item::Name(name.clone()),
             Ready::File { name, file } => {
                 let directory = format!("{DIRECTORY}/{number}");
                 let name = package::safe_file_name(Path::new(name));
                 Item::File(guest.copy_in(file, &directory, &name)?)
             }
-        });
-    }
+        })
+    });
+    items.collect()
+}
+
+async fn install_items(
+    guest: &Guest,
+    manager: &dyn PackageManager,
+    items: Vec<Item>,
+    limit: Duration,
+    caching: &mut Caching,
+) -> Result<Installed, InstallError> {
     let mut installation = Installation {
         guest,
-        manager: manager.as_ref(),
+        manager,
         items: &items,
         limit,
         deadline: Instant::now() + limit,
@@ -57,7 +93,9 @@ pub async fn install(
     let output = installation.run().await?;
     Ok(Installed {
         manager: manager.name(),
+        has_begun: manager.has_begun(&output),
         output,
+        items,
     })
 }
 

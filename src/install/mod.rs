@@ -9,16 +9,20 @@ mod cut;
 mod dnf;
 mod fetch;
 mod installation;
+mod inventory;
 mod package;
 mod pacman;
+mod removal;
 mod zypper;
 
 use std::fs::File;
 
 pub use cut::{CutDownload, sweep_cut_downloads};
 pub use fetch::{FetchError, Fetcher};
-pub use installation::{Caching, install};
+pub use installation::{Caching, install, install_version};
+pub use inventory::{Inventory, unowned};
 pub use package::{Package, PackageError};
+pub use removal::{Removal, remove};
 
 use crate::image::Family;
 use crate::machine::{Command, ExitStatus, Guest, GuestError};
@@ -72,7 +76,7 @@ pub enum From {
 }
 
 /// A distribution's package manager.
-pub trait PackageManager: Send + Sync {
+pub trait PackageManager: Inventory {
     /// Its name, which is its program's.
     fn name(&self) -> &'static str;
 
@@ -81,6 +85,13 @@ pub trait PackageManager: Send + Sync {
 
     /// Installs packages, asking nothing.
     fn install(&self, items: &[Item], from: From) -> Vec<Command>;
+
+    /// A version of a package in its repositories, as an installation takes it; `None` if it has no
+    /// word for that.
+    fn versioned(&self, name: &str, version: &str) -> Option<String>;
+
+    /// Removes packages by name, asking nothing; `None` where there is nothing left to do.
+    fn remove(&self, names: &[String], removal: Removal) -> Option<Command>;
 
     /// Whether [`From::Cache`] means something to it.
     fn asks_only_the_cache(&self) -> bool {
@@ -156,9 +167,13 @@ pub struct Installed {
     pub manager: &'static str,
     /// What it wrote.
     pub output: String,
+    /// What was installed, as it was given to the package manager.
+    pub items: Vec<Item>,
+    /// Whether there was anything to do.
+    pub has_begun: bool,
 }
 
-/// Why packages were not installed.
+/// Why packages were not installed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// The image has no package manager that postroj knows.
@@ -206,6 +221,46 @@ pub enum InstallError {
         /// What it wrote.
         output: String,
     },
+    /// The package manager failed to remove the packages.
+    #[error("{manager} did not {removal} the packages: {status}")]
+    Removal {
+        /// The package manager.
+        manager: &'static str,
+        /// What it was to do.
+        removal: Removal,
+        /// How it ended.
+        status: String,
+        /// What it wrote.
+        output: String,
+    },
+    /// The package manager cannot say what a package is.
+    #[error("{manager} cannot tell the name of a package's file: {status}")]
+    Name {
+        /// The package manager.
+        manager: &'static str,
+        /// How it ended.
+        status: String,
+        /// What it wrote.
+        output: String,
+    },
+    /// The package manager takes no versions.
+    #[error(
+        "{manager} cannot install an older version from its repositories: name a package's URL or file to upgrade from"
+    )]
+    NoVersions {
+        /// The package manager.
+        manager: &'static str,
+    },
+    /// The package manager had nothing to do for an upgrade.
+    #[error(
+        "{manager} had nothing to upgrade: what is installed to upgrade from is as new as the packages"
+    )]
+    NothingNewer {
+        /// The package manager.
+        manager: &'static str,
+        /// What it wrote.
+        output: String,
+    },
     /// The container could not be talked to.
     #[error(transparent)]
     Guest(#[from] GuestError),
@@ -214,7 +269,12 @@ pub enum InstallError {
 impl InstallError {
     /// Whether it speaks against the package, and not against the world around it.
     pub fn is_packages_fault(&self) -> bool {
-        matches!(self, Self::Package { .. })
+        matches!(self, Self::Package { .. } | Self::Removal { .. })
+    }
+
+    /// Whether it is a mistake in what was asked for.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::NoVersions { .. } | Self::NothingNewer { .. })
     }
 
     /// What the package manager wrote.
@@ -223,8 +283,11 @@ impl InstallError {
             Self::Package { output, .. }
             | Self::Repository { output, .. }
             | Self::Offline { output, .. }
-            | Self::NoSpace { output, .. } => Some(output),
-            Self::NoManager | Self::Guest(_) => None,
+            | Self::NoSpace { output, .. }
+            | Self::Removal { output, .. }
+            | Self::Name { output, .. }
+            | Self::NothingNewer { output, .. } => Some(output),
+            Self::NoManager | Self::NoVersions { .. } | Self::Guest(_) => None,
         }
     }
 }

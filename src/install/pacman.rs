@@ -1,6 +1,6 @@
 //! pacman: Arch Linux.
 
-use super::{Fault, From, Item, PackageManager};
+use super::{Fault, From, Inventory, Item, PackageManager, Removal};
 use crate::machine::Command;
 
 pub(super) const PROGRAM: &str = "/usr/bin/pacman";
@@ -53,6 +53,27 @@ impl PackageManager for Pacman {
         commands(items, &[])
     }
 
+    fn versioned(&self, _name: &str, _version: &str) -> Option<String> {
+        // Its repositories have one version of a package.
+        None
+    }
+
+    fn remove(&self, names: &[String], removal: Removal) -> Option<Command> {
+        let options: &[&str] = match removal {
+            Removal::Remove => &[],
+            Removal::Purge => &["--nosave"],
+            // What it saves then, it knows no more of.
+            Removal::PurgeRemoved => return None,
+        };
+        let arguments = ["--remove", "--noconfirm", "--noprogressbar"];
+        let arguments = arguments.iter().chain(options).chain(&["--"]);
+        let arguments = arguments.map(|argument| (*argument).to_owned());
+        Some(Command::new(
+            PROGRAM,
+            arguments.chain(names.iter().cloned()),
+        ))
+    }
+
     fn download(&self, items: &[Item]) -> Vec<Command> {
         commands(items, &["--downloadonly"])
     }
@@ -63,6 +84,21 @@ impl PackageManager for Pacman {
 
     fn fault(&self, output: &str) -> Fault {
         Fault::by_signs(REPOSITORY_SIGNS, output)
+    }
+}
+
+impl Inventory for Pacman {
+    fn name_of(&self, file: &str) -> Command {
+        Command::new(PROGRAM, ["--query", "--quiet", "--file", "--", file])
+    }
+
+    fn owners(&self, paths: &[String]) -> Command {
+        let options = ["--query", "--owns", "--"].map(str::to_owned);
+        Command::new(PROGRAM, options.into_iter().chain(paths.iter().cloned()))
+    }
+
+    fn unowned_line(&self, path: &str) -> String {
+        format!("error: No package owns {path}")
     }
 }
 

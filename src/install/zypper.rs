@@ -1,6 +1,7 @@
 //! zypper: openSUSE and SUSE Linux Enterprise.
 
-use super::{Fault, From, Item, PackageManager};
+use super::inventory::rpm;
+use super::{Fault, From, Inventory, Item, PackageManager, Removal};
 use crate::machine::{Command, ExitStatus};
 
 pub(super) const PROGRAM: &str = "/usr/bin/zypper";
@@ -57,16 +58,44 @@ impl PackageManager for Zypper {
         vec![command(&["--download-only"], items)]
     }
 
+    fn versioned(&self, name: &str, version: &str) -> Option<String> {
+        Some(format!("{name}={version}"))
+    }
+
+    fn remove(&self, names: &[String], removal: Removal) -> Option<Command> {
+        // rpm knows no more than that a package is there or is not.
+        (removal != Removal::PurgeRemoved).then(|| {
+            let arguments = ["--non-interactive", "--no-refresh", "remove", "--"];
+            let arguments = arguments.map(str::to_owned).into_iter();
+            Command::new(PROGRAM, arguments.chain(names.iter().cloned()))
+        })
+    }
+
     fn is_success(&self, status: ExitStatus) -> bool {
         matches!(status, ExitStatus::Code(0 | 100..=103 | 106))
     }
 
     fn has_begun(&self, output: &str) -> bool {
+        // An upgrade is an installation to it.
         output.contains("Installing: ")
     }
 
     fn fault(&self, output: &str) -> Fault {
         Fault::by_signs(REPOSITORY_SIGNS, output)
+    }
+}
+
+impl Inventory for Zypper {
+    fn name_of(&self, file: &str) -> Command {
+        rpm::name_of(file)
+    }
+
+    fn owners(&self, paths: &[String]) -> Command {
+        rpm::owners(paths)
+    }
+
+    fn unowned_line(&self, path: &str) -> String {
+        rpm::unowned_line(path)
     }
 }
 

@@ -5,7 +5,7 @@
 //! absolute link means the container's own file and never the host's.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -124,9 +124,11 @@ impl Rootfs {
         File::from(file).write_all(content)
     }
 
-    /// As [`Self::replace`], with the content of `source`; gives the number of bytes.
+    /// As [`Self::replace`], with the whole content of `source`; gives the number of bytes.
     pub(crate) fn copy(&self, directory: &str, name: &str, mut source: &File) -> io::Result<u64> {
         let (_directory, file) = self.create(directory, name)?;
+        // It may have been copied before.
+        source.rewind()?;
         io::copy(&mut source, &mut File::from(file))
     }
 
