@@ -144,14 +144,14 @@ impl Machine {
     pub async fn reboot(mut self, timeout: Duration) -> Result<Self, MachineError> {
         let deadline = Instant::now() + timeout;
         self.running.reboots().await?;
-        let asked = self.guest.reboot().await;
+        let asked = timeout_at(deadline, self.guest.reboot()).await;
         drop(self.guest);
         let Self {
             mut running,
             compose,
             ..
         } = self;
-        if let Err(source) = asked {
+        if let Ok(Err(source)) = asked {
             return Err(MachineError::NoGuest {
                 machine: running.name().to_owned(),
                 source,

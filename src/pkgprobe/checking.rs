@@ -1,5 +1,6 @@
 //! Making the checks of one phase.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use futures_util::future::{join_all, try_join_all};
@@ -7,7 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use super::{Context, Phase, Plan, Problem};
 use crate::install;
 use crate::machine::Guest;
-use crate::probe::{Before, Check, Finding, Outcome, ProbeError, Scene};
+use crate::probe::{Before, Check, Finding, Moment, Outcome, ProbeError, Scene, Stage};
 use crate::progress::Step;
 use crate::report::CheckReport;
 
@@ -20,13 +21,21 @@ pub(super) async fn check(
     plan: &Plan,
     context: &Context<'_>,
     guest: &Guest,
-    before: &Before,
+    (before, by_hand): (&Before, &HashSet<String>),
     phase: Phase,
 ) -> Result<Vec<CheckReport>, Problem> {
     let family = install::family(guest);
     let scene = Scene {
         guest,
         before,
+        stage: Stage {
+            moment: match phase {
+                Phase::Reboot => Moment::Reboot,
+                Phase::Upgrade => Moment::Upgrade,
+                Phase::Install | Phase::Remove | Phase::Purge => Moment::Installation,
+            },
+            by_hand,
+        },
         patience: plan.patience,
     };
     let asked: Vec<(usize, &Check)> = plan

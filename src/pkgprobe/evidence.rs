@@ -62,10 +62,10 @@ pub(super) async fn of_checks(guest: &Guest, failed: &[(usize, &CheckReport)]) -
     evidence
 }
 
-/// The evidence for an installation that failed.
-pub(super) fn of_install(error: &InstallError) -> Option<Evidence> {
+/// The evidence for an installation or a removal that failed.
+pub(super) fn of_install(error: &InstallError, phase: Phase) -> Option<Evidence> {
     let title = "the last of the package manager's output";
-    Some(Evidence::new(title, &tail(error.output()?)).about_phase(Phase::Install))
+    Some(Evidence::new(title, &tail(error.output()?)).about_phase(phase))
 }
 
 /// The evidence for a container that did not come up, or went away.

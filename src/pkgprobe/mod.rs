@@ -1,28 +1,33 @@
 //! The main job: boot an image, install packages there, check, report.
 
 mod checking;
+mod configuration;
+mod course;
 mod evidence;
+mod leftovers;
 mod phase;
+mod removed;
+mod snapshot;
 
 use std::fs::File;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 
 use crate::image::{ImageError, Images, PullOptions, ReadyImage};
-use crate::install::{
-    Caching, FetchError, Fetcher, InstallError, Package, PackageError, Ready, install,
+use crate::install::{Caching, FetchError, Fetcher, InstallError, Package, PackageError, Ready};
+use crate::machine::{
+    Boot, ExitStatus, Guest, GuestError, Isolation, Machine, MachineError, Profile,
 };
-use crate::machine::{Boot, Guest, GuestError, Isolation, Machine, MachineError, Profile};
 use crate::packages::Lease;
-use crate::probe::{Before, Check, Patience, ProbeError};
+use crate::probe::{Check, Patience, ProbeError};
 use crate::progress::{Event, SharedProgress, Step};
 use crate::report::{CheckReport, ImageReport, PhaseReport, Verdict};
 
-pub use phase::Phase;
+pub use phase::{Lifecycle, Phase, UpgradeFrom};
 
-use checking::check;
+use course::Course;
 
 /// What is to be tested, and how.
 #[derive(Debug, Clone)]
@@ -33,6 +38,8 @@ pub struct Plan {
     pub pull: PullOptions,
     /// The packages to install.
     pub packages: Vec<Package>,
+    /// What becomes of them after that.
+    pub lifecycle: Lifecycle,
     /// What has to hold.
     pub checks: Vec<Check>,
     /// How long checks may take.
@@ -94,14 +101,25 @@ enum Problem {
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// The system was shut down or crashed, while nobody but the packages did anything there.
-    #[error("the system went down while the packages were tested: {0}")]
-    WentDown(#[source] MachineError),
+    #[error("the system went down while the packages were tested: {1}")]
+    WentDown(Phase, #[source] MachineError),
     #[error(transparent)]
     Guest(#[from] GuestError),
+    /// The packages were not installed, or not removed.
     #[error(transparent)]
-    Install(#[from] InstallError),
+    Phase(InstallError),
     #[error(transparent)]
     Probe(ProbeError),
+    /// It says nothing about the packages.
+    #[error("the version to upgrade from: {0}")]
+    Earlier(InstallError),
+    /// The container does not reboot with the packages, and does without.
+    #[error("{0}")]
+    Reboot(MachineError),
+    #[error("the command before the upgrade ended with {status}: {output}")]
+    BeforeUpgrade { status: ExitStatus, output: String },
+    #[error("the container has ended")]
+    Ended,
     #[error("the run did not end within {} s", .0.as_secs_f64())]
     Timeout(Duration),
 }
@@ -128,6 +146,7 @@ pub async fn run(
         context,
         report: ImageReport::begin(plan),
         machine: None,
+        phase: Phase::Install,
     };
     let overall = async {
         match plan.timeout {
@@ -210,26 +229,22 @@ fn judge(report: &mut ImageReport) {
 
 /// Writes into the report why there is no verdict, or that the package did not install.
 fn describe(report: &mut ImageReport, problem: &Problem) {
-    if let Problem::Install(error) = problem {
-        report.phases.push(PhaseReport {
-            phase: Phase::Install,
-            passed: false,
-            manager: None,
-            error: Some(error.to_string()),
-            output: error.output().unwrap_or_default().to_owned(),
-            seconds: report.timings.install,
-        });
-        report.evidence.extend(evidence::of_install(error));
-        if error.is_packages_fault() {
-            report.verdict = Verdict::Failed;
-            return;
-        }
+    let is_packages_fault = match problem {
+        Problem::Phase(error) => error.is_packages_fault(),
+        Problem::Reboot(_) => true,
+        _ => false,
+    };
+    if is_packages_fault {
+        // What happened is in the phase's report.
+        report.verdict = Verdict::Failed;
+        return;
     }
-    if let Problem::WentDown(error) = problem {
-        report.phases.retain(|phase| phase.phase != Phase::Install);
+    if let Problem::WentDown(phase, error) = problem {
+        report.phases.retain(|report| report.phase != *phase);
         report.phases.push(PhaseReport {
-            phase: Phase::Install,
+            phase: *phase,
             passed: false,
+            packages: report.packages.clone(),
             manager: None,
             error: Some(problem.to_string()),
             output: String::new(),
@@ -245,26 +260,32 @@ fn describe(report: &mut ImageReport, problem: &Problem) {
         Problem::Image(error) => error.is_usage(),
         // It was there when the command line was read.
         Problem::Package(_) => true,
+        Problem::Phase(error) | Problem::Earlier(error) => error.is_usage(),
         _ => false,
     };
     report.hint = match problem {
         Problem::Image(error) => error.hint(),
         Problem::Fetch(FetchError::Offline { .. })
-        | Problem::Install(InstallError::Offline { .. }) => {
+        | Problem::Phase(InstallError::Offline { .. })
+        | Problem::Earlier(InstallError::Offline { .. }) => {
             Some("a run without --offline puts it there".to_owned())
         }
         Problem::Machine(error) => error.hint().map(str::to_owned),
         _ => None,
     };
-    if let Problem::Machine(error) = problem {
+    if let Problem::Machine(error) = problem
+        && report.evidence.is_empty()
+    {
         report.evidence.extend(evidence::of_machine(error));
     }
 }
 
 /// Why there is no container any more.
-fn died_of(plan: &Plan, error: MachineError) -> Problem {
-    if error.is_own_end() && !plan.packages.is_empty() {
-        Problem::WentDown(error)
+fn died_of(plan: &Plan, phase: Phase, error: MachineError) -> Problem {
+    // An earlier version's doing says nothing about the packages.
+    let is_tested = !plan.packages.is_empty() && !plan.lifecycle.is_before_upgrade(phase);
+    if error.is_own_end() && is_tested {
+        Problem::WentDown(phase, error)
     } else {
         error.into()
     }
@@ -273,8 +294,17 @@ fn died_of(plan: &Plan, error: MachineError) -> Problem {
 /// A machine that is up, and how long its boot took.
 type Booted = (Machine, Duration);
 
+/// Packages that are ready.
+#[derive(Debug, Default)]
+struct Supplies {
+    /// The packages.
+    packages: Vec<Ready>,
+    /// Those that they are to upgrade.
+    earlier: Vec<Ready>,
+}
+
 /// Packages that are ready, and how long fetching them took.
-type Fetched = Result<(Vec<Ready>, Duration), Problem>;
+type Fetched = Result<(Supplies, Duration), Problem>;
 
 /// A run on its way: what it has found so far outlives its being cut short.
 struct Run<'a> {
@@ -282,6 +312,8 @@ struct Run<'a> {
     context: &'a Context<'a>,
     report: ImageReport,
     machine: Option<Machine>,
+    /// What it is at.
+    phase: Phase,
 }
 
 impl Run<'_> {
@@ -293,33 +325,37 @@ impl Run<'_> {
             .pull(&self.plan.image, &self.plan.pull)
             .await?;
         self.report.timings.pull = began.elapsed();
-        let mut caching = self.caching(&image);
+        let caching = self.caching(&image);
         let ((machine, elapsed), fetched) = self.boot_and_fetch(&image, &caching).await?;
         self.report.machine = Some(machine.name().to_owned());
         self.report.timings.boot = elapsed;
         self.report.timings.compose = machine.compose();
-        let machine = self.machine.insert(machine);
-        let (packages, elapsed) = fetched?;
+        self.machine = Some(machine);
+        let (supplies, elapsed) = fetched?;
         self.report.timings.install = elapsed;
         let left = self.plan.install_timeout.saturating_sub(elapsed);
+        Course::new(self, &image, caching, supplies, left)
+            .run()
+            .await
+    }
+
+    /// Does something in the container. That the container ends meanwhile is why it failed.
+    async fn attended<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&Guest, &mut ImageReport) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let machine = self.machine.as_mut().ok_or(Problem::Ended)?;
         let (guest, died) = machine.watch();
         tokio::pin!(died);
-        let test = test(
-            self.plan,
-            self.context,
-            guest,
-            (packages, left, &mut caching),
-            &mut self.report,
-        );
         let result = tokio::select! {
-            result = test => result,
-            error = &mut died => return Err(died_of(self.plan, error)),
+            result = work(guest, &mut self.report) => result,
+            error = &mut died => return Err(died_of(self.plan, self.phase, error)),
         };
-        if let Err(Problem::Guest(_) | Problem::Install(InstallError::Guest(_))) = &result
+        if let Err(Problem::Guest(_)) = &result
             && let Ok(error) = tokio::time::timeout(LAST_WORDS, died).await
         {
             // The connection broke because the container went away, and now we know why.
-            return Err(died_of(self.plan, error));
+            return Err(died_of(self.plan, self.phase, error));
         }
         result
     }
@@ -390,7 +426,17 @@ impl Run<'_> {
 
     async fn fetch(&self) -> Fetched {
         let began = Instant::now();
-        let ready = self.plan.packages.iter().map(|package| async move {
+        let earlier: &[Package] = match &self.plan.lifecycle.upgrade_from {
+            Some(UpgradeFrom::Packages(packages)) => packages,
+            _ => &[],
+        };
+        let (packages, earlier) =
+            try_join(self.fetch_all(&self.plan.packages), self.fetch_all(earlier)).await?;
+        Ok((Supplies { packages, earlier }, began.elapsed()))
+    }
+
+    async fn fetch_all(&self, packages: &[Package]) -> Result<Vec<Ready>, Problem> {
+        let ready = packages.iter().map(|package| async move {
             Ok::<_, Problem>(match package {
                 Package::Url(url) => {
                     let (name, file) = self.context.fetcher.fetch(url).await?;
@@ -408,65 +454,8 @@ impl Run<'_> {
                 Package::Name(name) => Ready::Name(name.clone()),
             })
         });
-        let ready = try_join_all(ready).await?;
-        Ok((ready, began.elapsed()))
+        try_join_all(ready).await
     }
-}
-
-/// Installs and checks in a container that is up.
-async fn test(
-    plan: &Plan,
-    context: &Context<'_>,
-    guest: &Guest,
-    (packages, limit, caching): (Vec<Ready>, Duration, &mut Caching),
-    report: &mut ImageReport,
-) -> Result<(), Problem> {
-    report.systemd = Some(guest.systemd_version().await?);
-    let is_trimmed = plan.profile == Profile::Trimmed;
-    if is_trimmed && (!packages.is_empty() || plan.keep == Keep::Always) {
-        complete(guest, plan.profile).await?;
-    }
-    let mut before = Before::look(guest, &plan.checks).await?;
-    if is_trimmed && !before.are_loaded() {
-        // It may be another name of one that the boot has left out.
-        complete(guest, plan.profile).await?;
-        before = Before::look(guest, &plan.checks).await?;
-    }
-    if !packages.is_empty() {
-        before.mark();
-        let began = Instant::now();
-        let names: Vec<String> = plan.packages.iter().map(ToString::to_string).collect();
-        let step = Step::start(
-            &context.progress,
-            format!("install {}", names.join(" ")),
-            None,
-        );
-        let installed = install(guest, &packages, limit, caching).await;
-        report.timings.install += began.elapsed();
-        let installed = installed?;
-        report.phases.push(PhaseReport {
-            phase: Phase::Install,
-            passed: true,
-            manager: Some(installed.manager.to_owned()),
-            error: None,
-            output: installed.output,
-            seconds: report.timings.install,
-        });
-        step.finish();
-    }
-    let began = Instant::now();
-    let checked = check(plan, context, guest, &before, Phase::Install).await;
-    report.timings.checks += began.elapsed();
-    report.checks.extend(checked?);
-    let failed: Vec<(usize, &CheckReport)> = report
-        .checks
-        .iter()
-        .enumerate()
-        .filter(|(_, check)| !check.outcome.passed)
-        .collect();
-    let evidence = evidence::of_checks(guest, &failed).await;
-    report.evidence.extend(evidence);
-    Ok(())
 }
 
 /// Makes good what a trimmed boot has left out and somebody may need.
@@ -491,6 +480,7 @@ impl ImageReport {
             packages: plan.packages.iter().map(ToString::to_string).collect(),
             phases: Vec::new(),
             checks: Vec::new(),
+            leftovers: None,
             error: None,
             is_usage: false,
             hint: None,

@@ -64,6 +64,11 @@ impl Before {
         self.units.values().all(Baseline::is_loaded)
     }
 
+    /// Whether the unit was there.
+    pub fn had(&self, unit: &UnitName) -> bool {
+        self.units.get(unit).is_some_and(Baseline::is_loaded)
+    }
+
     /// The units that had failed.
     pub fn failed_units(&self) -> &BTreeSet<String> {
         &self.failed_units

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::{Before, Outcome, Patience, StartedBy, UnitName};
+use super::{Baseline, Before, Moment, Outcome, Patience, Stage, StartedBy, UnitName};
 use crate::image::Family;
 use crate::machine::{Guest, GuestError};
 
@@ -59,8 +59,21 @@ pub struct Scene<'a> {
     pub guest: &'a Guest,
     /// What there was before anything was installed.
     pub before: &'a Before,
+    /// At which point of the packages' life that is.
+    pub stage: Stage<'a>,
     /// How long checks may take.
     pub patience: Patience,
+}
+
+impl Scene<'_> {
+    /// What a unit was before what has just happened.
+    pub(super) async fn unit_before(&self, unit: &UnitName) -> Result<Baseline, GuestError> {
+        match self.stage.moment {
+            // All that is up has been started by the boot.
+            Moment::Reboot => Ok(Baseline::default()),
+            _ => self.before.unit(self.guest, unit).await,
+        }
+    }
 }
 
 /// What a check has come to.

@@ -9,7 +9,9 @@ mod kind;
 mod listeners;
 mod network;
 mod probe_file;
+mod processes;
 mod retry;
+mod stage;
 mod unit;
 mod value;
 mod words;
@@ -29,6 +31,8 @@ pub use kind::{
 pub use listeners::{Listener, listeners};
 pub use network::{NetworkError, NetworkTarget, Prober, Protocol};
 pub use probe_file::{ProbeFile, ProbeFileError};
+pub use processes::{Process, processes, wait_for_ends};
+pub use stage::{Moment, Stage};
 pub use unit::{Baseline, Begun, StartedBy, UnitName, UnitNameError, UnitProbe, baseline};
 pub use value::{Many, Mode, Pattern, Scalar, Span};
 
@@ -42,14 +46,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn passed(observation: impl Into<String>) -> Self {
+    pub(crate) fn passed(observation: impl Into<String>) -> Self {
         Self {
             passed: true,
             observation: observation.into(),
         }
     }
 
-    fn failed(observation: impl Into<String>) -> Self {
+    pub(crate) fn failed(observation: impl Into<String>) -> Self {
         Self {
             passed: false,
             observation: observation.into(),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::kind::Autostart;
-use super::{Outcome, Patience};
+use super::{Moment, Outcome, Patience, Stage};
 use crate::image::Family;
 use crate::machine::{Guest, GuestError, Unit, UnitState};
 
@@ -86,6 +86,8 @@ pub enum StartedBy {
     Image,
     /// The installation.
     Package,
+    /// The boot after a reboot.
+    Boot,
     /// postroj, because nobody else had.
     Postroj,
 }
@@ -95,6 +97,7 @@ impl std::fmt::Display for StartedBy {
         formatter.write_str(match self {
             Self::Image => "the image",
             Self::Package => "the package",
+            Self::Boot => "the boot",
             Self::Postroj => "postroj",
         })
     }
@@ -108,6 +111,13 @@ impl Baseline {
     /// Whether there is a unit that could be started.
     pub fn is_loaded(&self) -> bool {
         self.0.load_state == "loaded"
+    }
+}
+
+impl Default for Baseline {
+    /// What a unit is before the system is booted.
+    fn default() -> Self {
+        Self(UnitState::default())
     }
 }
 
@@ -177,17 +187,28 @@ impl<'a> UnitProbe<'a> {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Starts the unit if nobody has, and waits until it is up or has failed to be.
-    pub async fn start(&mut self) -> Result<Begun, GuestError> {
+    /// Starts the unit if nobody has, where the stage allows that, and waits until it is up or has
+    /// failed to be.
+    pub async fn start(&mut self, stage: Stage<'_>) -> Result<Begun, GuestError> {
         let state = self.state().await?;
         if state.load_state != "loaded" {
             return Ok(Begun::Refused(Outcome::failed(not_loaded(&state))));
         }
         let started_by = self.started_by(&state);
-        if let Some((expected, family)) = self.autostart
+        if let (Some((expected, family)), Moment::Installation) = (self.autostart, stage.moment)
             && let Some(refused) = expected.refuses(&state, started_by, family)
         {
             return Ok(Begun::Refused(Outcome::failed(refused)));
+        }
+        let was_there = self.baseline.load_state == "loaded";
+        if started_by == StartedBy::Postroj && !stage.may_start(&state, &self.name, was_there) {
+            if has_ended_well(&state) {
+                return Ok(Begun::Started(StartedBy::Image));
+            }
+            let file_state = &state.unit_file_state;
+            return Ok(Begun::Refused(Outcome::failed(format!(
+                "{state}, {file_state}: nothing has started it"
+            ))));
         }
         if started_by == StartedBy::Postroj
             && let Some(refused) = self.start_by_hand(&state).await?

@@ -62,7 +62,7 @@ pub(super) fn cases(image: &ImageReport) -> Vec<Case<'_>> {
         };
         cases.push(Case {
             column: phase.phase.to_string(),
-            name: format!("{} {}", phase.phase, image.packages.join(" "))
+            name: format!("{} {}", phase.phase, phase.packages.join(" "))
                 .trim_end()
                 .to_owned(),
             verdict,

@@ -16,7 +16,7 @@ mod tests;
 mod text;
 
 use serde::{Serialize, Serializer};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::pkgprobe::Phase;
 use crate::probe::{Outcome, StartedBy};
@@ -147,6 +147,9 @@ pub struct ImageReport {
     pub phases: Vec<PhaseReport>,
     /// The checks that came to a result, in the order in which they were asked for.
     pub checks: Vec<CheckReport>,
+    /// What the packages have left behind, once they were purged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leftovers: Option<Leftovers>,
     /// Why there is no verdict.
     pub error: Option<String>,
     /// Whether that is a mistake in what was asked for.
@@ -193,6 +196,8 @@ pub struct PhaseReport {
     pub phase: Phase,
     /// Whether it went well.
     pub passed: bool,
+    /// The packages that it was about.
+    pub packages: Vec<String>,
     /// The package manager.
     pub manager: Option<String>,
     /// What went wrong.
@@ -204,14 +209,63 @@ pub struct PhaseReport {
     pub seconds: Duration,
 }
 
+/// What packages have left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Leftovers {
+    /// Files and directories.
+    pub files: Vec<String>,
+    /// Users.
+    pub users: Vec<String>,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Files and links of units, and units that systemd still has something of.
+    pub units: Vec<String>,
+}
+
+impl Leftovers {
+    /// What there is of each kind, with the kind's name for one and for more.
+    pub fn kinds(&self) -> [(&'static str, &'static str, &[String]); 4] {
+        [
+            ("file", "files", &self.files),
+            ("user", "users", &self.users),
+            ("group", "groups", &self.groups),
+            ("unit", "units", &self.units),
+        ]
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.kinds().iter().all(|(_, _, names)| names.is_empty())
+    }
+}
+
+impl std::fmt::Display for Leftovers {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_empty() {
+            return formatter.write_str("nothing is left behind");
+        }
+        let counts: Vec<String> = self
+            .kinds()
+            .iter()
+            .filter(|(_, _, names)| !names.is_empty())
+            .map(|(one, more, names)| match names.len() {
+                1 => format!("1 {one}"),
+                number => format!("{number} {more}"),
+            })
+            .collect();
+        write!(formatter, "left behind: {}", counts.join(", "))
+    }
+}
+
 /// A check and what it found.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckReport {
     /// After which phase it was made.
     pub phase: Phase,
-    /// Its kind: `unit`, `http`, …
+    /// Its kind: `unit`, `http`, …; after an upgrade also `config`, after a removal `units`,
+    /// `process`, `listener` and `leftovers`.
     pub kind: &'static str,
-    /// What was looked at: the unit, the address, …
+    /// What was looked at: the unit, the address, the file, …
     pub target: String,
     /// What its author calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,6 +288,27 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// What has been seen of something after a phase, without anybody's having asked.
+    pub(crate) fn unasked(
+        phase: Phase,
+        kind: &'static str,
+        target: impl Into<String>,
+        outcome: Outcome,
+        began: Instant,
+    ) -> Self {
+        Self {
+            phase,
+            kind,
+            target: target.into(),
+            title: None,
+            expected: None,
+            outcome,
+            error: None,
+            started_by: None,
+            seconds: began.elapsed(),
+        }
+    }
+
     /// What it says: nothing, if it could not be told whether it holds.
     pub fn verdict(&self) -> Verdict {
         match (&self.error, self.outcome.passed) {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{ImageReport, Palette, RunReport, Verdict, printable};
+use crate::pkgprobe::Phase;
 
 /// How wide the column of the images gets, in characters.
 const NAME: usize = 48;
@@ -25,10 +26,14 @@ impl ImageReport {
                 format!("{}: {error}", phase.phase)
             }
             (None, None, Some(check)) => {
-                format!(
+                let what = format!(
                     "{} {}: {}",
                     check.kind, check.target, check.outcome.observation
-                )
+                );
+                match check.phase {
+                    Phase::Install => what,
+                    later => format!("{later}: {what}"),
+                }
             }
             (None, None, None) => return None,
         };

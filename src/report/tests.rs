@@ -51,6 +51,7 @@ fn good(image: &str) -> ImageReport {
         packages: vec!["./web_1.0_all.deb".to_owned()],
         phases: vec![PhaseReport {
             phase: Phase::Install,
+            packages: vec!["./web_1.0_all.deb".to_owned()],
             passed: true,
             manager: Some("apt-get".to_owned()),
             error: None,
@@ -61,6 +62,7 @@ fn good(image: &str) -> ImageReport {
             check("unit", "web.service", true, "active (running)"),
             check("network", "tcp://localhost:80", true, "127.0.0.1:80"),
         ],
+        leftovers: None,
         error: None,
         is_usage: false,
         hint: None,

@@ -3,6 +3,10 @@
 use std::fmt::Write as _;
 
 use super::{ImageReport, Verdict};
+use crate::pkgprobe::Phase;
+
+/// How many leftovers of a kind are shown.
+const SHOWN_LEFTOVERS: usize = 20;
 
 /// How the words of a verdict are marked; empty strings where nothing is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,6 +31,17 @@ impl Palette {
     };
 }
 
+impl Palette {
+    /// How a line is marked that says what is good or bad, and the word for it.
+    fn mark(self, passed: bool) -> (&'static str, &'static str) {
+        if passed {
+            (self.good, "ok")
+        } else {
+            (self.bad, "FAILED")
+        }
+    }
+}
+
 /// Writes a report as text: the verdict, what was done, and the evidence if it is bad.
 pub fn render(report: &ImageReport, palette: Palette) -> String {
     let mut text = String::new();
@@ -44,37 +59,53 @@ pub fn render(report: &ImageReport, palette: Palette) -> String {
             printable(target)
         );
     };
-    let marked = |passed| {
-        if passed {
-            (good, "ok")
-        } else {
-            (bad, "FAILED")
-        }
-    };
-    for phase in &report.phases {
+    let marked = |passed| palette.mark(passed);
+    // What a run without packages has checked comes after no phase's report.
+    let mut shown = 0;
+    let several = report.phases.len() > 1;
+    for (number, phase) in report.phases.iter().enumerate() {
         let how = match (&phase.manager, &phase.error) {
             (_, Some(error)) => error.clone(),
-            (Some(manager), None) => format!("installed with {manager}"),
-            (None, None) => "installed".to_owned(),
+            (Some(manager), None) => format!("{} with {manager}", phase.phase.done()),
+            (None, None) => phase.phase.done().to_owned(),
+        };
+        if number == 0 {
+            shown = show_checks(report, |of| of < phase.phase, palette, &mut line);
+        }
+        let kind = if several {
+            phase.phase.name()
+        } else {
+            "package"
         };
         line(
             marked(phase.passed),
-            "package",
-            &report.packages.join(" "),
+            kind,
+            &phase.packages.join(" "),
             &printable(&how),
         );
+        shown += show_checks(report, |of| of == phase.phase, palette, &mut line);
     }
-    for check in &report.checks {
-        let mut what = printable(&check.outcome.observation);
-        if let Some(who) = check.started_by {
-            let _ = write!(what, ", started by {who}");
+    if shown < report.checks.len() {
+        show_checks(report, |_| true, palette, &mut line);
+    }
+    if let Some(leftovers) = &report.leftovers {
+        for (kind, _, names) in leftovers.kinds() {
+            for name in names.iter().take(SHOWN_LEFTOVERS) {
+                let _ = writeln!(
+                    text,
+                    "  {faint}{:<6}{reset} {kind:<8} {}",
+                    "left",
+                    printable(name)
+                );
+            }
+            if let Some(more @ 1..) = names.len().checked_sub(SHOWN_LEFTOVERS) {
+                let _ = writeln!(
+                    text,
+                    "  {faint}{:<6}{reset} {kind:<8} and {more} more",
+                    "left"
+                );
+            }
         }
-        let mark = match check.error {
-            Some(_) => (bad, "error"),
-            None => marked(check.outcome.passed),
-        };
-        let target = check.title.as_ref().unwrap_or(&check.target);
-        line(mark, check.kind, target, &what);
     }
     for evidence in &report.evidence {
         let _ = writeln!(text, "\n  {faint}{}:{reset}", evidence.title);
@@ -90,6 +121,31 @@ pub fn render(report: &ImageReport, palette: Palette) -> String {
         Verdict::Error => format!("{bad}no verdict{reset}"),
     };
     format!("{image}: {verdict} in {total:.1} s\n{text}")
+}
+
+/// Writes a line for each check of the phases that are wanted; gives how many.
+fn show_checks(
+    report: &ImageReport,
+    is_wanted: impl Fn(Phase) -> bool,
+    palette: Palette,
+    line: &mut impl FnMut((&str, &str), &str, &str, &str),
+) -> usize {
+    let wanted = report.checks.iter().filter(|check| is_wanted(check.phase));
+    let mut count = 0;
+    for check in wanted {
+        let mut what = printable(&check.outcome.observation);
+        if let Some(who) = check.started_by {
+            let _ = write!(what, ", started by {who}");
+        }
+        let mark = match check.error {
+            Some(_) => (palette.bad, "error"),
+            None => palette.mark(check.outcome.passed),
+        };
+        let target = check.title.as_ref().unwrap_or(&check.target);
+        line(mark, check.kind, target, &what);
+        count += 1;
+    }
+    count
 }
 
 /// What comes out of a container may hold escape sequences: on a terminal they are commands.

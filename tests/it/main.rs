@@ -11,6 +11,7 @@ mod crash_disk;
 mod distributions;
 mod help;
 mod layers;
+mod lifecycle;
 mod limits;
 mod machines;
 mod managers;

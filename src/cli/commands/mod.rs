@@ -6,6 +6,7 @@ pub(super) mod generate;
 pub(super) mod getting;
 pub(super) mod images;
 mod isolation;
+pub(super) mod lifecycle;
 pub(super) mod login;
 pub(super) mod machines;
 pub(super) mod pkgprobe;

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -88,6 +89,12 @@ pub enum GuestError {
 /// What systemd answers when no file says what a unit is.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
+/// How often a reboot is asked for. systemd 247 once answered that it would, and did nothing.
+const REBOOT_REQUESTS: usize = 3;
+
+/// How long the bus may take to go down with a system that reboots.
+const REBOOT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A container's systemd.
 #[derive(Debug)]
 pub struct Guest {
@@ -151,6 +158,11 @@ impl Guest {
             .open_at(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
     }
 
+    /// The names in a directory of the container; none where it is not there.
+    pub fn names(&self, path: &str) -> Vec<String> {
+        self.root.names(path)
+    }
+
     /// Reads a regular file of the container, of at most 1 MiB.
     pub fn read_file(&self, path: &str) -> Result<Vec<u8>, GuestError> {
         self.root
@@ -194,12 +206,30 @@ impl Guest {
         }
     }
 
-    /// Has the container stop all that it runs, in order, and boot anew; does not wait for it.
+    /// Has the container stop all that it runs, in order, and boot anew; does not wait for that.
     pub(super) async fn reboot(&self) -> Result<(), GuestError> {
-        // systemd's own method of that name stops nothing in order.
-        let manager = self.live_link().await?.manager;
-        let started = manager.start_unit("reboot.target", "replace-irreversibly");
-        asked("reboot", started.await.map(drop))
+        for _ in 0..REBOOT_REQUESTS {
+            let manager = self.live_link().await?.manager;
+            let mut jobs = asked("tell of jobs", manager.receive_job_removed().await)?;
+            // systemd's own method of that name stops nothing in order.
+            let started = manager.start_unit("reboot.target", "replace-irreversibly");
+            asked("reboot", started.await.map(drop))?;
+            // The bus is among the first to go.
+            let gone = async { while jobs.next().await.is_some() {} };
+            if tokio::time::timeout(REBOOT_PATIENCE, gone).await.is_ok() {
+                return Ok(());
+            }
+            // Something may take its time to stop. Only if nothing is at it, it is asked for again.
+            let state = match self.unit("reboot.target").await {
+                Ok(unit) => unit.state().await,
+                Err(error) => Err(error),
+            };
+            if !state.is_ok_and(|state| !state.has_job) {
+                return Ok(());
+            }
+            tracing::warn!("systemd has forgotten that the container is to reboot");
+        }
+        Ok(())
     }
 
     /// The bytes that the container can still write.

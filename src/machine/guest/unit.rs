@@ -31,6 +31,8 @@ pub struct UnitState {
     pub active_state: String,
     /// The state in the words of the unit's type: `running`, `exited`, `auto-restart`, `listening`, …
     pub sub_state: String,
+    /// The file that says what the unit is; empty where there is none, as for one that is masked.
+    pub fragment_path: String,
     /// Whether a job is queued for the unit.
     pub has_job: bool,
     /// `enabled`, `disabled`, `static`, …
@@ -203,6 +205,18 @@ impl Guest {
         })
     }
 
+    /// The units that systemd still has something of although their files are gone: name and active
+    /// state.
+    pub async fn units_without_file(&self) -> Result<Vec<(String, String)>, GuestError> {
+        let manager = self.live_link().await?.manager;
+        let listed = manager.list_units_by_patterns(&[], &[]).await;
+        let listed = asked("list its units", listed)?;
+        let lost = listed
+            .into_iter()
+            .filter(|unit| unit.2 == "not-found" && unit.3 != "inactive");
+        Ok(lost.map(|unit| (unit.0, unit.3)).collect())
+    }
+
     /// Enables a unit, if it can be, and reads the unit files anew.
     pub async fn enable_unit(&self, name: &str) -> Result<(), GuestError> {
         let manager = self.live_link().await?.manager;
@@ -242,6 +256,7 @@ fn state_from(unit: &Properties, service: &Properties) -> UnitState {
         load_error: load_error(unit),
         active_state: text(unit, "ActiveState"),
         sub_state: text(unit, "SubState"),
+        fragment_path: text(unit, "FragmentPath"),
         has_job: has_job(unit),
         unit_file_state: text(unit, "UnitFileState"),
         unit_file_preset: text(unit, "UnitFilePreset"),

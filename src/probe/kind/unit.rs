@@ -289,13 +289,13 @@ impl Probe for UnitCheck {
         if !self.is_to_be_up() {
             return Ok(Box::pin(async move { Ok(self.check(scene).await?.into()) }));
         }
-        let baseline = scene.before.unit(scene.guest, &self.name).await?;
+        let baseline = scene.unit_before(&self.name).await?;
         let patience = self.patience(scene);
         let mut probe = UnitProbe::new(scene.guest, &self.name, baseline, patience).await?;
         if let Some(expected) = self.autostart {
             probe.expect_autostart(expected, install::family(scene.guest));
         }
-        let begun = probe.start().await?;
+        let begun = probe.start(scene.stage).await?;
         Ok(Box::pin(async move {
             let by = match begun {
                 Begun::Refused(outcome) => return Ok(outcome.into()),
@@ -308,7 +308,7 @@ impl Probe for UnitCheck {
             }
             Ok(Finding {
                 outcome,
-                started_by: Some(by),
+                started_by: Some(scene.stage.started_by(by, &self.name)),
             })
         }))
     }

@@ -12,6 +12,7 @@ use super::checking::Checking;
 use super::choosing::Choosing;
 use super::getting::{Getting, Pull};
 use super::isolation::Apart;
+use super::lifecycle::Life;
 use super::reporting::Reporting;
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit};
@@ -68,6 +69,8 @@ pub(crate) struct Pkgprobe {
     /// How long all of it may take [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    life: Box<Life>,
     #[command(flatten)]
     apart: Apart,
     /// How much of the image's system is started

@@ -68,6 +68,7 @@ impl Pkgprobe {
                 platform: self.getting.platform.clone(),
                 ..PullOptions::default()
             },
+            lifecycle: self.life.lifecycle(&packages)?,
             packages,
             checks: self.checking.checks()?,
             patience: self.checking.patience(),
