@@ -189,19 +189,19 @@ impl<'a> UnitProbe<'a> {
 
     /// Starts the unit if nobody has, where the stage allows that, and waits until it is up or has
     /// failed to be.
-    pub async fn start(&mut self, stage: Stage<'_>) -> Result<Begun, GuestError> {
+    pub async fn start(&mut self, at: Stage<'_>) -> Result<Begun, GuestError> {
         let state = self.state().await?;
         if state.load_state != "loaded" {
             return Ok(Begun::Refused(Outcome::failed(not_loaded(&state))));
         }
         let started_by = self.started_by(&state);
-        if let (Some((expected, family)), Moment::Installation) = (self.autostart, stage.moment)
+        if let (Some((expected, family)), Moment::Installation) = (self.autostart, at.moment)
             && let Some(refused) = expected.refuses(&state, started_by, family)
         {
             return Ok(Begun::Refused(Outcome::failed(refused)));
         }
         let was_there = self.baseline.load_state == "loaded";
-        if started_by == StartedBy::Postroj && !stage.may_start(&state, &self.name, was_there) {
+        if started_by == StartedBy::Postroj && !at.may_start(&state, &self.name, was_there) {
             if has_ended_well(&state) {
                 return Ok(Begun::Started(StartedBy::Image));
             }

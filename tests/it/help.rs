@@ -158,6 +158,19 @@ fn of_commands() {
           --boot-timeout <TIME>        How long the boot may take [default: 60]
           --install-timeout <TIME>     How long the installation may take [default: 15m]
           --timeout <TIME>             How long all of it may take [default: no limit]
+          --lifecycle <PHASES>         What the packages go through, a list of install, reboot, upgrade,
+                                       remove and purge, with the checks after each. The installation
+                                       comes first, removals last; a reboot and an upgrade come in the
+                                       order given [default: install]
+          --upgrade-from <FROM>        What is installed at first, for --package to upgrade it: a
+                                       version that the distribution's repositories have, a URL or a
+                                       file; may be repeated [implies --lifecycle install,upgrade]
+          --before-upgrade <LINE>      A shell command that is run in the container before the upgrade,
+                                       to change the configuration as an administrator does: the lines
+                                       that it adds to files in /etc have to outlive the upgrade
+          --strict-purge               Fail when a purge leaves something behind
+          --purge-ignore <GLOB>        What a purge may leave behind: a path (with all below it), a
+                                       user, group or unit, in which * is any text; may be repeated
           --network <NETWORK>          The container's network: nat is one of its own, from which pasta
                                        leads out and nothing leads in; host is the host's; none is a
                                        loopback device and nothing else, as with --offline [default: nat

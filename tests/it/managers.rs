@@ -15,17 +15,32 @@ fn installs(id: &str, file: &str) {
             .env("POSTROJ_STATE_DIR", &store)
             .run()
     };
-    // By name, with the dependency from the repository.
-    pkgprobe(&["--package", "greeter", "--check-unit", "greeter"]).exits(0);
-    // From a file.
+    // By name, with the dependency from the repository. Nothing in the package stops its service.
+    let words = ["--package", "greeter", "--check-unit", "greeter"];
+    pkgprobe(&[&words[..], &["--lifecycle=reboot,remove"]].concat())
+        .exits(1)
+        .stdout_has("started by the boot")
+        .stdout_has("it is still active (running)");
+    // From a file, which is removed by the package's name.
     let file = tree.join(file);
+    let file = file.to_str().expect("UTF-8");
     pkgprobe(&[
         "--package",
-        file.to_str().expect("UTF-8"),
-        "--check-unit",
-        "greeter",
+        file,
+        "--lifecycle=remove,purge",
+        "--strict-purge",
+        // A directory that none of the RPM packages says is its own.
+        "--purge-ignore=/usr/share/greeter",
     ])
-    .exits(0);
+    .exits(0)
+    .stdout_has("nothing is left behind");
+    // The same version is no upgrade; pacman has no versions to begin with.
+    let upgrade = pkgprobe(&[&words[..], &["--upgrade-from=1.0"]].concat()).exits(2);
+    upgrade.stderr_has(if id == "arch" {
+        "pacman cannot install an older version"
+    } else {
+        "had nothing to upgrade"
+    });
     // What the manager says of a name that it does not know is in the report.
     pkgprobe(&["--package", "no-such-package"])
         .exits(1)

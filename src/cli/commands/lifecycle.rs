@@ -7,25 +7,24 @@ use crate::cli::error::CommandError;
 
 /// What becomes of the packages.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Life cycle")]
 pub(crate) struct Life {
-    /// What the packages go through, with the checks after each: install, reboot, upgrade, remove,
-    /// purge. The installation comes first, removals last; a reboot and an upgrade come in the order
+    /// What the packages go through, a list of install, reboot, upgrade, remove and purge, with the
+    /// checks after each. The installation comes first, removals last; a reboot and an upgrade come in the order
     /// given [default: install]
     #[arg(
         long,
-        value_name = "PHASE,...",
+        value_name = "PHASES",
         value_delimiter = ',',
         hide_possible_values = true
     )]
     lifecycle: Vec<PhaseName>,
     /// What is installed at first, for --package to upgrade it: a version that the distribution's
     /// repositories have, a URL or a file; may be repeated [implies --lifecycle install,upgrade]
-    #[arg(long, value_name = "VERSION|URL|FILE")]
+    #[arg(long, value_name = "FROM")]
     upgrade_from: Vec<String>,
     /// A shell command that is run in the container before the upgrade, to change the configuration
     /// as an administrator does: the lines that it adds to files in /etc have to outlive the upgrade
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "LINE")]
     before_upgrade: Option<String>,
     /// Fail when a purge leaves something behind
     #[arg(long)]
