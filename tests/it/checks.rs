@@ -396,3 +396,75 @@ fn every_kind_where_it_does_not_hold() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn what_cannot_be_told_is_no_failure() {
+    let place = Place::direct();
+    let package = Deb::new("starter")
+        .service("/bin/sleep infinity")
+        .postinst("rm /usr/bin/getent\nsystemctl daemon-reload\nsystemctl start starter")
+        .build(place.scratch(), "starter.deb");
+    let package = format!("--package={}", package.display());
+    let probe = place.scratch().join("probe.toml");
+    let text = "description = 'a test'\n\n[[unit]]\nname = 'starter'\n\n\
+        [[file]]\ntitle = 'where users are'\npath = '/etc/passwd'\nmode = '0644'\n\n\
+        [[file]]\npath = '/nosuch'\nfamily = 'redhat'\n";
+    std::fs::write(&probe, text).expect("write");
+    let probe = format!("--probe={}", probe.display());
+    let untold = ["--check=dns:localhost", "--json"];
+    let outcome = place
+        .pkgprobe("debian-bookworm", [&*package, &*probe])
+        .args(untold)
+        .run()
+        .exits(3)
+        .stderr_has("check dns localhost: the image has no getent, which the check needs");
+    let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON and nothing else");
+    assert_eq!(report["images"][0]["verdict"], "error", "{outcome}");
+    let checks = report["images"][0]["checks"].as_array().expect("checks");
+    let titles: Vec<&Value> = checks.iter().map(|check| &check["title"]).collect();
+    assert_eq!(checks.len(), 3, "the other family's is left out: {outcome}");
+    assert!(
+        titles.contains(&&Value::from("where users are")),
+        "{outcome}"
+    );
+    let told = checks.iter().filter(|check| check["passed"] == true);
+    assert_eq!(told.count(), 2, "{outcome}");
+
+    // One that has failed speaks against the package all the same.
+    place
+        .pkgprobe("debian-bookworm", [&*package, &*probe])
+        .args(["--check=dns:localhost", "--expect-autostart=no"])
+        .run()
+        .exits(1)
+        .stdout_has("the package has started it by itself")
+        .stdout_has("error  dns");
+}
+
+#[test]
+fn mistakes_are_told_before_anything_is_started() {
+    let place = Place::direct();
+    let file = place.scratch().join("wrong.toml");
+    std::fs::write(&file, "[[unit]]\nname = 'x'\nenabeld = true\n").expect("write");
+    let file = format!("--probe={}", file.display());
+    for (option, said) in [
+        (
+            "--check=port:tcp/80,untt=nginx",
+            "check \"port:tcp/80,untt=nginx\": unknown field `untt`",
+        ),
+        ("--check=port:tcp/80,untt=nginx", "did you mean `unit`?"),
+        ("--check=prot:80", "did you mean `port`?"),
+        ("--check=file:/x,mode=rw", "`mode`: \"rw\" is no mode"),
+        ("--check=file:x", "check file x: \"x\" is no absolute path"),
+        (&file, "wrong.toml:3: unknown field `enabeld`"),
+        ("--probe=hostnamctl", "there is no built-in probe"),
+        ("--probe=/nosuch.toml", "cannot read /nosuch.toml"),
+        ("--expect-autostart=perhaps", "none of yes, no and preset"),
+    ] {
+        place
+            .postroj(["pkgprobe", "--image=debian-bookworm", option])
+            .env("POSTROJ_STATE_DIR", place.scratch().join("store"))
+            .run()
+            .exits(2)
+            .stderr_has(said);
+    }
+}
