@@ -62,7 +62,8 @@ pub fn render(report: &ImageReport, palette: Palette) -> String {
     let marked = |passed| palette.mark(passed);
     // What a run without packages has checked comes after no phase's report.
     let mut shown = 0;
-    let several = report.phases.len() > 1;
+    let is_installation_only =
+        matches!(report.phases.as_slice(), [only] if only.phase == Phase::Install);
     for (number, phase) in report.phases.iter().enumerate() {
         let how = match (&phase.manager, &phase.error) {
             (_, Some(error)) => error.clone(),
@@ -72,10 +73,10 @@ pub fn render(report: &ImageReport, palette: Palette) -> String {
         if number == 0 {
             shown = show_checks(report, |of| of < phase.phase, palette, &mut line);
         }
-        let kind = if several {
-            phase.phase.name()
-        } else {
+        let kind = if is_installation_only {
             "package"
+        } else {
+            phase.phase.name()
         };
         line(
             marked(phase.passed),
