@@ -141,6 +141,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Completions(generate::Completions),
     Man(generate::Man),
+    Schema(generate::Schema),
 }
 
 /// Runs the command that was typed, and gives the exit code.
@@ -235,6 +236,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
         let settings = match arguments.command {
             Command::Completions(command) => return Ok(command.run(output)),
             Command::Man(command) => return command.run(output),
+            Command::Schema(_) => return Ok(generate::Schema::run(output)),
             _ => Settings::load(&arguments.global)?,
         };
         match arguments.command {
@@ -255,7 +257,9 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
             Command::Stop(command) => command.run(output).await,
             Command::Shell(command) => command.run().await,
             Command::Doctor(command) => command.run(&settings, output).await,
-            Command::Completions(_) | Command::Man(_) => unreachable!("returned above"),
+            Command::Completions(_) | Command::Man(_) | Command::Schema(_) => {
+                unreachable!("returned above")
+            }
         }
     });
     // A thread may wait for standard input, and would for ever.

@@ -5,6 +5,7 @@
 
 mod before;
 mod check;
+mod goss;
 mod kind;
 mod listeners;
 mod network;
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 pub use before::Before;
 pub use check::{Check, Ending, Finding, Needs, Probe, ProbeError, Scene};
+pub use goss::GossError;
 pub use kind::{
     Autostart, CheckError, Checks, CommandCheck, CoreDumpCheck, DnsCheck, FailedUnitsCheck,
     FileCheck, FileType, GroupCheck, HttpCheck, JournalCheck, KINDS, KernelParamCheck, Method,

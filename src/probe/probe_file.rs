@@ -22,7 +22,7 @@ use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::kind::nearest_offered;
-use super::{CheckError, Checks};
+use super::{CheckError, Checks, GossError, goss};
 
 /// Why a probe file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +55,11 @@ pub enum ProbeFileError {
         /// The check and what is wrong with it.
         source: CheckError,
     },
+    /// It is a file of goss that cannot be taken.
+    #[error(transparent)]
+    Goss(#[from] GossError),
     /// No probe of that name is built in.
-    #[error("there is no built-in probe {name:?}; there are {}; a file is written with a / or .toml", BUILTIN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "))]
+    #[error("there is no built-in probe {name:?}; there are {}; a file is written with a / or its ending, .toml or .yaml", BUILTIN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "))]
     Unknown {
         /// The name.
         name: String,
@@ -79,13 +82,24 @@ pub struct ProbeFile {
     pub description: Option<String>,
     /// The checks.
     pub checks: Checks,
+    /// What has been left out because the file says so.
+    pub notes: Vec<String>,
 }
 
 impl ProbeFile {
-    /// Reads a file, or what is built in under a name: a word with neither a `/` nor a `.`.
+    /// Reads a file, or what is built in under a name: a word with neither a `/` nor a `.`. One that
+    /// ends in `.yaml`, `.yml` or `.json` is a file of goss.
     pub fn load(given: &str) -> Result<Self, ProbeFileError> {
         if given.contains(['/', '.']) {
             let path = Path::new(given);
+            if goss::is_goss(path) {
+                let (checks, notes) = goss::load(path)?;
+                return Ok(Self {
+                    description: None,
+                    checks,
+                    notes,
+                });
+            }
             let text = std::fs::read_to_string(path).map_err(|source| ProbeFileError::Read {
                 path: path.to_owned(),
                 source,
@@ -97,6 +111,17 @@ impl ProbeFile {
             name: given.to_owned(),
         })?;
         Self::parse(Path::new(&format!("probes/{name}.toml")), text)
+    }
+
+    /// The JSON schema of files.
+    pub fn schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Checks).to_value();
+        schema["title"] = "A probe file of postroj".into();
+        schema["properties"]["description"] = serde_json::json!({
+            "type": "string",
+            "description": "What the checks are for, in one line."
+        });
+        schema
     }
 
     /// Reads the text of a file, whose name is for errors only.
@@ -133,6 +158,7 @@ impl ProbeFile {
         Ok(Self {
             description,
             checks,
+            notes: Vec::new(),
         })
     }
 }
@@ -159,8 +185,8 @@ mod tests {
     fn a_mistake_is_told_with_its_line() {
         assert_eq!(
             error("[[unit]]\nname = \"a\"\nenabeld = true\n"),
-            "x.toml:3: unknown field `enabeld`, expected one of `name`, `active`, `exists`, \
-             `enabled`, `autostart`, `settle`, `restarts`, `result`, `sub-state`, `property`, \
+            "x.toml:3: unknown field `enabeld`, expected one of `name`, `active`, `start`, \
+             `exists`, `enabled`, `autostart`, `settle`, `restarts`, `result`, `sub-state`, `property`, \
              `title`, `timeout`, `family`; did you mean `enabled`?"
         );
         assert!(error("[[htp]]\n").ends_with("did you mean `http`?"));

@@ -144,14 +144,39 @@ impl fmt::Display for Scalar {
 
 /// A regular expression that has to be found somewhere in a text.
 #[derive(Debug, Clone)]
-pub struct Pattern(Regex);
+pub struct Pattern {
+    regex: Regex,
+    /// Whether it is looked for in each line by itself.
+    is_by_line: bool,
+    /// Whether it must not be found.
+    is_absent: bool,
+}
 
 impl Pattern {
     /// Reads one, of a bounded size.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::whole(text, false)
+    }
+
+    /// Reads one that has to be found in a text, or must not be.
+    pub(super) fn whole(text: &str, is_absent: bool) -> Result<Self, String> {
+        Self::of(text, false, is_absent)
+    }
+
+    /// Reads one that has to be found in some line of a text, or in none.
+    pub(super) fn by_line(text: &str, is_absent: bool) -> Result<Self, String> {
+        Self::of(text, true, is_absent)
+    }
+
+    fn of(text: &str, is_by_line: bool, is_absent: bool) -> Result<Self, String> {
         let built = RegexBuilder::new(text).size_limit(REGEX_SIZE).build();
         // The library draws the mistake over several lines, of which the last says what it is.
-        built.map(Self).map_err(|error| {
+        let built = built.map(|regex| Self {
+            regex,
+            is_by_line,
+            is_absent,
+        });
+        built.map_err(|error| {
             let drawn = error.to_string();
             let last = drawn.lines().next_back().unwrap_or_default();
             let reason = last.trim().trim_start_matches("error: ");
@@ -159,21 +184,30 @@ impl Pattern {
         })
     }
 
-    /// Whether it is found.
+    /// Whether it is found, or is not if it must not be.
     pub fn matches(&self, text: &str) -> bool {
-        self.0.is_match(text)
+        let is_found = if self.is_by_line {
+            text.lines().any(|line| self.regex.is_match(line))
+        } else {
+            self.regex.is_match(text)
+        };
+        is_found != self.is_absent
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "/{}/", self.0.as_str())
+        let not = if self.is_absent { "!" } else { "" };
+        write!(formatter, "{not}/{}/", self.regex.as_str())
     }
 }
 
 impl Serialize for Pattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.as_str())
+        if self.is_absent {
+            return serializer.collect_str(self);
+        }
+        serializer.serialize_str(self.regex.as_str())
     }
 }
 

@@ -42,6 +42,7 @@ fn of_postroj() {
       doctor       Check whether this host can run containers
       completions  Print shell completions
       man          Print the manual page, or write one for each command into a directory
+      schema       Print the JSON schema of probe files
 
     Options:
       -h, --help
@@ -145,8 +146,8 @@ fn of_commands() {
                                        (`file:/etc/x,mode=0644`, `port:tcp/80,unit=nginx`); a comma in a
                                        value is written \,; README.rst has the kinds and their keys; may
                                        be repeated
-          --probe <FILE|NAME>          A TOML file of checks, or the name of a built-in one
-                                       (hostnamectl, pkgprobe); may be repeated
+          --probe <FILE|NAME>          A TOML file of checks, a goss file (.yaml, .yml or .json), or the
+                                       name of built-in checks (hostnamectl, pkgprobe); may be repeated
           --expect-autostart[=<WHEN>]  Hold packages to starting their units by themselves (yes) or to
                                        leaving them alone (no); without a word, to what the
                                        distribution's presets say
@@ -262,6 +263,14 @@ fn of_more_commands() {
 
     Arguments:
       <SHELL>  The shell [possible values: bash, elvish, fish, powershell, zsh]
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of("schema"), @"
+    Print the JSON schema of probe files
+
+    Usage: postroj schema [OPTIONS]
 
     Options:
       -h, --help  Print help (see more with '--help')

@@ -9,6 +9,7 @@ use postroj::probe::{
 };
 
 use crate::cli::error::CommandError;
+use crate::cli::output::tell;
 
 /// What has to hold.
 #[derive(Debug, clap::Args)]
@@ -25,7 +26,8 @@ pub(crate) struct Checking {
     /// their keys; may be repeated
     #[arg(long = "check", value_name = "CHECK", allow_hyphen_values = true)]
     checks: Vec<String>,
-    /// A TOML file of checks, or the name of a built-in one (hostnamectl, pkgprobe); may be repeated
+    /// A TOML file of checks, a goss file (.yaml, .yml or .json), or the name of built-in checks
+    /// (hostnamectl, pkgprobe); may be repeated
     #[arg(long = "probe", value_name = "FILE|NAME")]
     probes: Vec<String>,
     /// Hold packages to starting their units by themselves (yes) or to leaving them alone (no);
@@ -70,6 +72,7 @@ impl Checking {
         }
         for probe in &self.probes {
             let file = ProbeFile::load(probe).map_err(CommandError::usage)?;
+            file.notes.iter().for_each(|note| tell(note));
             typed.extend(file.checks);
         }
         if let Some(expected) = self.expect_autostart {

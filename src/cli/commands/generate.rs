@@ -1,8 +1,9 @@
-//! `completions` and `man`: what the command line is turned into.
+//! `completions`, `man` and `schema`: what the command line and its files are turned into.
 
 use std::path::PathBuf;
 
 use clap::CommandFactory as _;
+use postroj::probe::ProbeFile;
 
 use crate::cli::Arguments;
 use crate::cli::error::{CommandError, Exit};
@@ -22,6 +23,19 @@ impl Completions {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "postroj", &mut text);
         output.result(&String::from_utf8_lossy(&text));
+        Exit::Success
+    }
+}
+
+/// Print the JSON schema of probe files
+///
+/// Editors check and complete TOML files by it: `postroj schema > postroj-probe.schema.json`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Schema {}
+
+impl Schema {
+    pub(crate) fn run(output: &Output) -> Exit {
+        output.result(&format!("{:#}\n", ProbeFile::schema()));
         Exit::Success
     }
 }

@@ -28,6 +28,9 @@ keys! {
         pub path: String,
         /// Whether it has to be there; true if nothing is said.
         pub exists: Option<bool>,
+        /// Whether the path leads on if a symbolic link is there, true if nothing is said; with false
+        /// it is the link itself that is looked at, and only what it contains is the other's.
+        pub follow: Option<bool>,
         /// What it has to be.
         #[serde(rename = "type")]
         pub kind: Option<FileType>,
@@ -117,7 +120,7 @@ impl FileCheck {
     fn find(&self, scene: Scene<'_>) -> Result<Option<OwnedFd>, ProbeError> {
         let is_link = self.kind == Some(FileType::Symlink) || self.target.is_some();
         let mut flags = OFlags::PATH;
-        if is_link {
+        if is_link || self.follow == Some(false) {
             flags |= OFlags::NOFOLLOW;
         }
         let opened = scene
@@ -169,7 +172,8 @@ impl FileCheck {
             }
         }
         if self.is_about_content() {
-            if kind == Some(FileType::File) {
+            let is_read = kind == Some(FileType::Symlink) && self.follow == Some(false);
+            if kind == Some(FileType::File) || is_read {
                 self.read(scene, &mut wrong)?;
             } else if wrong.is_empty() {
                 wrong.push(format!("it is {}, not a file", seen[0]));

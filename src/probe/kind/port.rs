@@ -29,6 +29,8 @@ keys! {
         pub process: Option<String>,
         /// The address that has to be listened on, such as 127.0.0.1, 0.0.0.0 or ::.
         pub address: Option<IpAddr>,
+        /// The version of IP that has to be listened on, 4 or 6; a socket for both is of 6.
+        pub ip_version: Option<u8>,
     }
 }
 
@@ -166,6 +168,9 @@ impl PortCheck {
                 && self
                     .address
                     .is_none_or(|address| address == listener.address.ip())
+                && self
+                    .ip_version
+                    .is_none_or(|version| (version == 6) == listener.address.is_ipv6())
         };
         let is_held = held.iter().any(|held| is_wanted(&held));
         Ok(if is_held == self.listening.unwrap_or(true) {
@@ -180,6 +185,13 @@ impl PortCheck {
 impl Probe for PortCheck {
     fn target(&self) -> String {
         self.port.to_string()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match self.ip_version {
+            None | Some(4 | 6) => Ok(()),
+            Some(other) => Err(format!("ip-version: there is no version {other}")),
+        }
     }
 
     async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {

@@ -23,6 +23,9 @@ keys! {
         pub name: UnitName,
         /// Whether it has to be up; true if nothing is said. One that must not be is not started.
         pub active: Option<bool>,
+        /// Whether it is enabled and started if nobody has done so, true if nothing is said; with false
+        /// it is looked at only, and whether it is up does not matter unless `active` is said.
+        pub start: Option<bool>,
         /// Whether there has to be such a unit; true if nothing is said.
         pub exists: Option<bool>,
         /// Whether it has to be enabled.
@@ -152,6 +155,7 @@ impl UnitCheck {
         Self {
             name,
             active: None,
+            start: None,
             exists: None,
             enabled: None,
             autostart: None,
@@ -168,7 +172,7 @@ impl UnitCheck {
 
     /// Whether it has to be up, and so is started.
     fn is_to_be_up(&self) -> bool {
-        self.exists != Some(false) && self.active != Some(false)
+        self.exists != Some(false) && self.active != Some(false) && self.start != Some(false)
     }
 
     fn patience(&self, scene: Scene<'_>) -> Patience {
@@ -199,6 +203,12 @@ impl UnitCheck {
         }
         if self.active == Some(false) && (state.is_active() || state.has_job) {
             wrong.push(format!("it is {}", state.active_state));
+        }
+        if self.active == Some(true) && !state.is_active() {
+            wrong.push("it is not up".to_owned());
+        }
+        if self.enabled == Some(true) && !is_there {
+            wrong.push("it is not enabled".to_owned());
         }
         let is_unwanted = self.exists == Some(false);
         if is_there && !is_unwanted {
