@@ -9,12 +9,12 @@ mod jobs;
 mod packages;
 mod select;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
 use crate::image::Images;
@@ -66,12 +66,15 @@ pub async fn run(
     cancelled: impl Future<Output = ()>,
 ) -> Result<RunReport, Cancelled> {
     let started = Instant::now();
+    let (ending, mut endings) = mpsc::unbounded_channel();
     let mut matrix = Matrix {
         reports: plans.iter().map(|_| None).collect(),
         plans: plans.into_iter().map(Arc::new).collect(),
         next: 0,
         running: JoinSet::new(),
         numbers: HashMap::new(),
+        busy: HashSet::new(),
+        ending,
         stop: watch::Sender::new(false),
         resources,
         observer,
@@ -80,7 +83,7 @@ pub async fn run(
     let mut end = None;
     tokio::pin!(cancelled);
     loop {
-        while end.is_none() && matrix.running.len() < pace.jobs.max(1) && matrix.begin_next() {}
+        while end.is_none() && matrix.has_room(pace.jobs) && matrix.begin_next() {}
         if matrix.running.is_empty() {
             break;
         }
@@ -92,6 +95,10 @@ pub async fn run(
                 continue;
             }
             Some(ended) = matrix.running.join_next_with_id() => ended,
+            Some(number) = endings.recv() => {
+                matrix.busy.remove(&number);
+                continue;
+            }
         };
         let number = matrix.take(ended, end);
         let is_at_fault = |report: &ImageReport| report.verdict == Verdict::Failed;
@@ -134,6 +141,10 @@ struct Matrix<'a> {
     next: usize,
     running: JoinSet<Outcome>,
     numbers: HashMap<Id, usize>,
+    /// Those of them that have not yet found out all.
+    busy: HashSet<usize>,
+    /// Where a run says that it has.
+    ending: mpsc::UnboundedSender<usize>,
     /// Whether all are to end.
     stop: watch::Sender<bool>,
     resources: &'a Resources,
@@ -141,6 +152,13 @@ struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
+    /// Whether one more may begin. A container that ends gives way to the next; that there is at most
+    /// one for each run bounds the memory that they hold.
+    fn has_room(&self, jobs: usize) -> bool {
+        let jobs = jobs.max(1);
+        self.busy.len() < jobs && self.running.len() < 2 * jobs
+    }
+
     /// Begins the next run, if there is one.
     fn begin_next(&mut self) -> bool {
         let number = self.next;
@@ -153,11 +171,17 @@ impl Matrix<'_> {
         let fetcher = self.resources.fetcher.clone().telling(progress.clone());
         let mut stop = self.stop.subscribe();
         let runtime = Handle::current();
+        let ending = self.ending.clone();
+        self.busy.insert(number);
         let handle = self.running.spawn_blocking(move || {
             let context = Context {
                 images: &images,
                 fetcher: &fetcher,
                 progress,
+                // Whoever does not listen any more begins no other run.
+                ending: &|| {
+                    let _ = ending.send(number);
+                },
             };
             let stopped = async {
                 // The sender lives for as long as there are runs.
@@ -180,6 +204,7 @@ impl Matrix<'_> {
             Err(error) => (error.id(), Err(error)),
         };
         let number = self.numbers.remove(&id).unwrap_or_default();
+        self.busy.remove(&number);
         let report = match report {
             Ok(Ok(report)) => report,
             Ok(Err(pkgprobe::Cancelled(mut report))) => {
