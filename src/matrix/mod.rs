@@ -87,25 +87,20 @@ pub async fn run(
         if matrix.running.is_empty() {
             break;
         }
-        let ended = tokio::select! {
+        let (number, verdict) = tokio::select! {
             biased;
             () = &mut cancelled, if end != Some(End::Cancelled) => {
                 end = Some(End::Cancelled);
                 matrix.stop.send_replace(true);
                 continue;
             }
-            Some(ended) = matrix.running.join_next_with_id() => ended,
-            Some(number) = endings.recv() => {
+            Some((number, verdict)) = endings.recv() => {
                 matrix.busy.remove(&number);
-                continue;
+                (number, verdict)
             }
+            Some(ended) = matrix.running.join_next_with_id() => matrix.take(ended, end),
         };
-        let number = matrix.take(ended, end);
-        let is_at_fault = |report: &ImageReport| report.verdict == Verdict::Failed;
-        if pace.fail_fast
-            && end.is_none()
-            && matrix.reports[number].as_ref().is_some_and(is_at_fault)
-        {
+        if pace.fail_fast && end.is_none() && verdict == Verdict::Failed {
             end = Some(End::Failed(number));
             matrix.stop.send_replace(true);
         }
@@ -144,7 +139,7 @@ struct Matrix<'a> {
     /// Those of them that have not yet found out all.
     busy: HashSet<usize>,
     /// Where a run says that it has.
-    ending: mpsc::UnboundedSender<usize>,
+    ending: mpsc::UnboundedSender<(usize, Verdict)>,
     /// Whether all are to end.
     stop: watch::Sender<bool>,
     resources: &'a Resources,
@@ -179,8 +174,8 @@ impl Matrix<'_> {
                 fetcher: &fetcher,
                 progress,
                 // Whoever does not listen any more begins no other run.
-                ending: &|| {
-                    let _ = ending.send(number);
+                ending: &|verdict| {
+                    let _ = ending.send((number, verdict));
                 },
             };
             let stopped = async {
@@ -193,12 +188,12 @@ impl Matrix<'_> {
         true
     }
 
-    /// Takes what has come of a run; gives its number.
+    /// Takes what has come of a run; gives its number, and the verdict.
     fn take(
         &mut self,
         ended: Result<(Id, Outcome), tokio::task::JoinError>,
         end: Option<End>,
-    ) -> usize {
+    ) -> (usize, Verdict) {
         let (id, report) = match ended {
             Ok((id, outcome)) => (id, Ok(outcome)),
             Err(error) => (error.id(), Err(error)),
@@ -218,9 +213,10 @@ impl Matrix<'_> {
                 report
             }
         };
+        let verdict = report.verdict;
         self.observer.ended(number, &report);
         self.reports[number] = Some(report);
-        number
+        (number, verdict)
     }
 
     /// What there is to say of an image that `what` became of.

@@ -78,9 +78,9 @@ pub struct Context<'a> {
     pub fetcher: &'a Fetcher,
     /// Hears of the steps.
     pub progress: SharedProgress,
-    /// Is called when all is found out and the container is about to end, which is mostly waiting:
-    /// another run may begin then.
-    pub ending: &'a (dyn Fn() + Sync),
+    /// Is called with the verdict when all is found out and the container is about to end, which is
+    /// mostly waiting: another run may begin then.
+    pub ending: &'a (dyn Fn(Verdict) + Sync),
 }
 
 /// A run that was told to stop, and has left nothing behind; with what it had found until then.
@@ -179,7 +179,7 @@ pub async fn run(
     }
     if let Some(machine) = machine {
         let ending = Instant::now();
-        (context.ending)();
+        (context.ending)(report.verdict);
         let is_wanted = match plan.keep {
             Keep::Never => false,
             Keep::OnFailure => report.verdict != Verdict::Passed,
