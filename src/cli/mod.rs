@@ -198,16 +198,22 @@ fn parse(mut words: Vec<OsString>) -> Result<(Arguments, Option<PathBuf>), Unpar
     if let (Some((pkgprobe::NAME, typed)), Some(command)) = (matches.subcommand(), command)
         && let Some(loaded) = runfile::load(&command, typed).map_err(Unparsed::File)?
     {
-        words.extend(loaded.arguments);
-        file = Some(loaded.path);
+        words.extend(loaded.arguments.iter().cloned());
+        file = Some(loaded);
         let declared = Arguments::command();
         matches = declared
             .try_get_matches_from(&words)
             .map_err(Unparsed::Clap)?;
     }
     let arguments = Arguments::from_arg_matches_mut(&mut matches);
-    let arguments =
+    let mut arguments =
         arguments.map_err(|error| Unparsed::Clap(error.format(&mut Arguments::command())))?;
+    let file = file.map(|file| {
+        if let Command::Pkgprobe(command) = &mut arguments.command {
+            command.declare(file.checks);
+        }
+        file.path
+    });
     Ok((arguments, file))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each key is the long name of an option. What the file says is put behind what was typed, but for the
 //! options that were typed, or are in the environment: those win, and a list replaces the file's. So
-//! whatever an option can say, the file can, and it is read in one place.
+//! whatever an option can say, the file can, and it is read in one place. Tables are checks, as in the
+//! files that `--probe` takes.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 use postroj::matrix::PackageRule;
+use postroj::probe::{Checks, ProbeFile};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -32,6 +34,8 @@ pub(super) struct RunFile {
     pub(super) path: PathBuf,
     /// The options, to be put behind what was typed.
     pub(super) arguments: Vec<OsString>,
+    /// The checks that it declares.
+    pub(super) checks: Checks,
 }
 
 /// Reads the run file that the options of a command name, or the usual one if there is one.
@@ -56,7 +60,7 @@ pub(super) fn load(command: &Command, typed: &ArgMatches) -> Result<Option<RunFi
             Some(ValueSource::CommandLine | ValueSource::EnvVariable)
         )
     };
-    let options = parse(command, path, &text)?;
+    let (options, checks) = parse(command, path, &text)?;
     let is_overridden = |key: &str| {
         let alternatives = ALTERNATIVES.iter().find(|names| names.contains(&key));
         let names = alternatives.copied().unwrap_or_default().iter().copied();
@@ -72,6 +76,7 @@ pub(super) fn load(command: &Command, typed: &ArgMatches) -> Result<Option<RunFi
     Ok(Some(RunFile {
         path: path.to_owned(),
         arguments,
+        checks,
     }))
 }
 
@@ -84,7 +89,7 @@ struct Given {
 }
 
 /// Reads a run file's text; paths in it are those below the directory of `path`.
-fn parse(command: &Command, path: &Path, text: &str) -> Result<Vec<Given>, CommandError> {
+fn parse(command: &Command, path: &Path, text: &str) -> Result<(Vec<Given>, Checks), CommandError> {
     let line_of = |at: usize| 1 + text.get(..at).unwrap_or(text).matches('\n').count();
     let wrong = |at: usize, what: String| {
         CommandError::usage(format!("{}:{}: {what}", path.display(), line_of(at)))
@@ -96,9 +101,13 @@ fn parse(command: &Command, path: &Path, text: &str) -> Result<Vec<Given>, Comma
         )
     })?;
     let directory = path.parent().unwrap_or(Path::new(""));
+    let tables = tables(text, &table);
     let mut given = Vec::new();
     for (key, value) in table.get_ref() {
         let name: &str = key.get_ref();
+        if key.span().start >= tables {
+            continue;
+        }
         let Some(arg) = option(command, name) else {
             let hint = nearest(command, name);
             return Err(wrong(key.span().start, unknown(name)).with_hint(hint));
@@ -114,7 +123,25 @@ fn parse(command: &Command, path: &Path, text: &str) -> Result<Vec<Given>, Comma
     // The tables of TOML have an order of their own.
     given.sort_by_key(|option| option.line);
     validate(command, path, &given)?;
-    Ok(given)
+    // With empty lines in place of the options, the lines of the tables are those of the file.
+    let (options, declared) = text.split_at(tables);
+    let declared = "\n".repeat(options.matches('\n').count()) + declared;
+    let probe = ProbeFile::parse(path, &declared).map_err(CommandError::usage)?;
+    Ok((given, probe.checks))
+}
+
+/// Where the line of the first table begins: TOML has no keys of the whole after it.
+fn tables(text: &str, table: &Spanned<DeTable<'_>>) -> usize {
+    let begins = |key: &Spanned<_>| {
+        let start = key.span().start;
+        let line = text[..start].rfind('\n').map_or(0, |end| end + 1);
+        text[line..start]
+            .trim_start()
+            .starts_with('[')
+            .then_some(line)
+    };
+    let lines = table.get_ref().iter().filter_map(|(key, _)| begins(key));
+    lines.min().unwrap_or(text.len())
 }
 
 /// The option with a long name, of those that are the command's own.
@@ -259,7 +286,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<String>, String> {
         let given = parse(&command(), Path::new("sub/postroj.toml"), text);
-        let given = given.map_err(|error| match error.hint() {
+        let (given, _) = given.map_err(|error| match error.hint() {
             Some(hint) => format!("{} ({hint})", error.message()),
             None => error.message().to_owned(),
         })?;
@@ -301,6 +328,21 @@ mod tests {
                 "--report=json=-",
             ]
         );
+    }
+
+    #[test]
+    fn a_table_is_a_check() {
+        let text = "image = 'x'\n\n[[unit]]\nname = 'a'\n[[unit]]\nname = 'b'\n\n[[http]]\nurl = 'http://localhost'\n";
+        let (given, checks) = parse(&command(), Path::new("postroj.toml"), text).unwrap();
+        assert_eq!(given.len(), 1);
+        assert_eq!((checks.unit.len(), checks.http.len()), (2, 1));
+        let error = read("image = 'x'\n\n[[unit]]\nnmae = 'a'\n").unwrap_err();
+        assert!(
+            error.starts_with("sub/postroj.toml:4: unknown field `nmae`"),
+            "{error}"
+        );
+        let error = read("image = 'x'\n[[untis]]\nname = 'a'\n").unwrap_err();
+        assert!(error.starts_with("sub/postroj.toml:2: "), "{error}");
     }
 
     #[test]

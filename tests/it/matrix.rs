@@ -364,7 +364,9 @@ fn a_run_file_says_it_all() {
         package = ['family=debian,dist/greet_all.deb', 'family=redhat,dist/greet.rpm']\n\
         check-unit = ['greet']\n\
         report = ['json=report.json']\n\
-        jobs = 2\n";
+        jobs = 2\n\
+        [[unit]]\n\
+        name = 'systemd-journald'\n";
     fs::write(&run_file, lines).expect("write");
     let there = ["env", "--chdir", text(&repository)];
     let run = |arguments: &[&str]| {
@@ -397,7 +399,7 @@ fn a_run_file_says_it_all() {
         )
         .stdout_has("2 passed, 0 failed, 0 without a verdict");
     let report = repository.join("report.json");
-    let both = [pair("debian-bookworm", 1), pair("debian-trixie", 1)];
+    let both = [pair("debian-bookworm", 2), pair("debian-trixie", 2)];
     assert_eq!(images(&report), both);
 
     // From elsewhere, its paths are those beside it; what is typed takes the place of what it says.
@@ -412,13 +414,13 @@ fn a_run_file_says_it_all() {
         .args(["--check-unit=greet", "--check-unit=dbus"])
         .run()
         .exits(0);
-    assert_eq!(images(&report), [pair("debian-trixie", 2)]);
+    assert_eq!(images(&report), [pair("debian-trixie", 3)]);
 
     // A mistake in it is told before anything is done, and no run file is read by other commands.
-    fs::write(&run_file, format!("{lines}\nchek-unit = 'x'\n")).expect("write");
+    fs::write(&run_file, format!("\nchek-unit = 'x'\n{lines}")).expect("write");
     let outcome = run(&[]).exits(2);
     assert_snapshot!(outcome.stderr, @"
-    error: postroj.toml:7: there is no option --chek-unit
+    error: postroj.toml:2: there is no option --chek-unit
     hint: did you mean check-unit?
     ");
     place.postroj(["machines"]).under(there).run().exits(0);

@@ -53,9 +53,22 @@ pub(crate) struct Checking {
     /// How long anything else is tried
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "5")]
     check_timeout: Duration,
+    /// What a run file declares.
+    #[arg(skip)]
+    declared: Checks,
 }
 
 impl Checking {
+    /// Adds a probe, by its name or path.
+    pub(crate) fn add_probe(&mut self, probe: &str) {
+        self.probes.push(probe.to_owned());
+    }
+
+    /// Adds checks that a run file declares.
+    pub(crate) fn declare(&mut self, checks: Checks) {
+        self.declared.extend(checks);
+    }
+
     /// What was typed → what was meant.
     pub(crate) fn checks(&self) -> Result<Vec<Check>, CommandError> {
         let mut typed = Checks::default();
@@ -75,6 +88,7 @@ impl Checking {
             file.notes.iter().for_each(|note| tell(note));
             typed.extend(file.checks);
         }
+        typed.extend(self.declared.clone());
         if let Some(expected) = self.expect_autostart {
             typed.expect_autostart(expected);
         }

@@ -1,7 +1,6 @@
 //! `selftest`: the built-in probes on every image.
 
 use postroj::matrix::PackageRule;
-use postroj::probe::ProbeFile;
 
 use super::pkgprobe::Pkgprobe;
 use crate::cli::config::Settings;
@@ -10,7 +9,7 @@ use crate::cli::output::Output;
 
 /// Run a built-in probe on every image of the catalogue, or on those that are named
 ///
-/// hostnamectl boots each image and lets systemd-hostnamed answer; pkgprobe installs the Apache web
+/// hostnamectl boots each image and asks it what it is; pkgprobe installs the Apache web
 /// server from the distribution's own repositories, and checks its unit, its port and the journal. An
 /// image that cannot work is left out, by name and with the reason. The options of `postroj pkgprobe`
 /// are understood here too; a run file is not read.
@@ -63,22 +62,17 @@ impl Selftest {
         };
         let rules = rules.into_iter().collect::<Result<Vec<_>, _>>();
         let is_all = self.all;
-        self.options
-            .take_over(is_all, rules.map_err(CommandError::internal)?);
+        let rules = rules.map_err(CommandError::internal)?;
+        self.options.take_over(is_all, rules, self.probe.name());
         let mut run = self.options.plan(settings)?;
         // Each distribution has one of them: that others go unused is no news.
         run.notes.clear();
-        let file = ProbeFile::load(self.probe.name()).map_err(CommandError::internal)?;
-        let checks = file.checks.into_checks().map_err(CommandError::internal)?;
-        for plan in &mut run.plans {
-            plan.checks.extend(checks.iter().cloned());
-        }
         run.go(self.options.how(), settings, output).await
     }
 }
 
 impl Probe {
-    /// The name of its file.
+    /// The name of the file of checks.
     fn name(self) -> &'static str {
         match self {
             Self::Hostnamectl => "hostnamectl",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use postroj::duration;
 use postroj::matrix::PackageRule;
+use postroj::probe::Checks;
 
 use super::checking::Checking;
 use super::choosing::Choosing;
@@ -132,10 +133,16 @@ impl Pkgprobe {
         self.file.is_some()
     }
 
-    /// Puts in what another command means: packages, and all images if none is named or they are
-    /// asked for.
-    pub(super) fn take_over(&mut self, all: bool, packages: Vec<PackageRule>) {
+    /// Puts in what another command means: packages, a built-in probe, and all images if none is named
+    /// or they are asked for.
+    pub(super) fn take_over(&mut self, all: bool, packages: Vec<PackageRule>, probe: &str) {
         self.all_images |= all || !self.choosing.has_images();
         self.packages.extend(packages);
+        self.checking.add_probe(probe);
+    }
+
+    /// Adds checks that a run file declares.
+    pub(crate) fn declare(&mut self, checks: Checks) {
+        self.checking.declare(checks);
     }
 }
