@@ -20,6 +20,16 @@ pub fn default_jobs() -> usize {
     jobs(available_parallelism().map_or(1, NonZero::get), memory())
 }
 
+/// How much of what it writes each of so many containers has in memory, in bytes: half of the memory
+/// for all of them.
+pub(super) fn writable_share(jobs: usize) -> u64 {
+    share(memory(), jobs)
+}
+
+fn share(memory: u64, jobs: usize) -> u64 {
+    memory / 2 / u64::try_from(jobs.max(1)).unwrap_or(u64::MAX)
+}
+
 fn jobs(processors: usize, memory: u64) -> usize {
     let by_memory = usize::try_from(memory / MEMORY).unwrap_or(usize::MAX);
     processors.min(by_memory).max(1)
@@ -43,5 +53,7 @@ mod tests {
         assert_eq!(jobs(16, 8 << 30), 4);
         assert_eq!(jobs(8, 1 << 30), 1);
         assert!(default_jobs() >= 1);
+        assert_eq!(share(16 << 30, 1), 8 << 30);
+        assert_eq!(share(16 << 30, 4), 2 << 30);
     }
 }

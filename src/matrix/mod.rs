@@ -69,7 +69,10 @@ pub async fn run(
     let (ending, mut endings) = mpsc::unbounded_channel();
     let mut matrix = Matrix {
         reports: plans.iter().map(|_| None).collect(),
-        plans: plans.into_iter().map(Arc::new).collect(),
+        plans: plans
+            .into_iter()
+            .map(|plan| Arc::new(sharing(plan, pace.jobs)))
+            .collect(),
         next: 0,
         running: JoinSet::new(),
         numbers: HashMap::new(),
@@ -115,6 +118,15 @@ pub async fn run(
 /// A run that was told to stop, and has left nothing behind; with what it had found until then.
 #[derive(Debug, Clone)]
 pub struct Cancelled(pub Box<RunReport>);
+
+/// Several containers at once share the memory that one would have for what it writes.
+fn sharing(mut plan: Plan, jobs: usize) -> Plan {
+    if jobs > 1 {
+        let share = jobs::writable_share(jobs);
+        plan.isolation.limits.most_in_memory.get_or_insert(share);
+    }
+    plan
+}
 
 /// Why a run ended before all images had their turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

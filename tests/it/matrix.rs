@@ -139,9 +139,18 @@ fn deb_and_rpm_in_one_run() {
     Deb::new("greeter")
         .service("/bin/sleep infinity")
         .build(place.scratch(), "greeter_12_all.deb");
+    // Two at once share half of the memory for what they write.
+    let memory = fs::read_to_string("/proc/meminfo").expect("the memory");
+    let memory = memory.split_whitespace().nth(1).expect("MemTotal");
+    // A file system in memory is made of pages.
+    let quarter = memory.parse::<u64>().expect("kilobytes") / 4 + 4;
+    let size =
+        format!("--check=command:sh -c 'test $(df -k --output=size / | tail -n 1) -le {quarter}'");
     let run = |deb: &str| {
         place.postroj([
             "pkgprobe",
+            "--jobs=2",
+            &size,
             "--image=debian-12",
             "--image",
             text(&fedora),
