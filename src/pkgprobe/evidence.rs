@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many lines of a log are shown.
 const LINES: usize = 40;
 
+/// The title of what the container has written to its console.
+pub(super) const CONSOLE: &str = "the last of the container's console";
+
 /// The evidence for checks that failed.
 pub(super) async fn of_checks(guest: &Guest, failed: &[(usize, &CheckReport)]) -> Vec<Evidence> {
     let mut evidence = Vec::new();
@@ -73,7 +76,7 @@ pub(super) fn of_machine(error: &MachineError) -> Option<Evidence> {
     let console = error
         .console()
         .filter(|console| !console.trim().is_empty())?;
-    let title = "the last of the container's console";
+    let title = CONSOLE;
     Some(Evidence::new(title, &tail(console)))
 }
 

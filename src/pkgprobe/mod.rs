@@ -1,5 +1,6 @@
 //! The main job: boot an image, install packages there, check, report.
 
+mod artifacts;
 mod checking;
 mod configuration;
 mod course;
@@ -11,6 +12,7 @@ mod snapshot;
 
 use std::fs::File;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{try_join, try_join_all};
@@ -27,6 +29,7 @@ use crate::report::{CheckReport, ImageReport, PhaseReport, Verdict};
 
 pub use phase::{Lifecycle, Phase, UpgradeFrom};
 
+use artifacts::Artifacts;
 use course::Course;
 
 /// What is to be tested, and how.
@@ -56,6 +59,8 @@ pub struct Plan {
     pub profile: Profile,
     /// Whether the container stays up.
     pub keep: Keep,
+    /// Where what can be had of the container is kept, in a directory for each image.
+    pub artifacts: Option<PathBuf>,
 }
 
 /// When a container stays up.
@@ -123,6 +128,11 @@ enum Problem {
     BeforeUpgrade { status: ExitStatus, output: String },
     #[error("the container has ended")]
     Ended,
+    #[error("the artifacts cannot be written: {}: {source}", path.display())]
+    Artifacts {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the run did not end within {} s", .0.as_secs_f64())]
     Timeout(Duration),
 }
@@ -150,6 +160,7 @@ pub async fn run(
         report: ImageReport::begin(plan),
         machine: None,
         phase: Phase::Install,
+        artifacts: None,
     };
     let overall = async {
         match plan.timeout {
@@ -169,6 +180,7 @@ pub async fn run(
     let Run {
         mut report,
         machine,
+        artifacts,
         ..
     } = run;
     let is_cancelled = outcome.is_none();
@@ -176,6 +188,15 @@ pub async fn run(
         Some(Err(problem)) => describe(&mut report, &problem),
         Some(Ok(())) => judge(&mut report),
         None => report.error = Some("interrupted".to_owned()),
+    }
+    if let (Some(artifacts), Some(machine), false) = (&artifacts, &machine, is_cancelled) {
+        let units: Vec<String> = plan
+            .checks
+            .iter()
+            .filter_map(Check::unit)
+            .map(ToString::to_string)
+            .collect();
+        artifacts.gather(machine.guest(), &units).await;
     }
     if let Some(machine) = machine {
         let ending = Instant::now();
@@ -205,6 +226,9 @@ pub async fn run(
         {
             describe(&mut report, &Problem::Machine(error));
         }
+    }
+    if let Some(artifacts) = &artifacts {
+        artifacts.finish(&report);
     }
     report.timings.total = started.elapsed();
     if is_cancelled {
@@ -318,10 +342,19 @@ struct Run<'a> {
     machine: Option<Machine>,
     /// What it is at.
     phase: Phase,
+    artifacts: Option<Artifacts>,
 }
 
 impl Run<'_> {
     async fn drive(&mut self) -> Result<(), Problem> {
+        if let Some(directory) = &self.plan.artifacts {
+            let name = self.plan.image.machine_name();
+            let artifacts = Artifacts::begin(directory, &name).map_err(|source| {
+                let path = directory.join(&name);
+                Problem::Artifacts { path, source }
+            })?;
+            self.artifacts = Some(artifacts);
+        }
         let began = Instant::now();
         let image = self
             .context
@@ -338,6 +371,9 @@ impl Run<'_> {
         let (supplies, elapsed) = fetched?;
         self.report.timings.install = elapsed;
         let left = self.plan.install_timeout.saturating_sub(elapsed);
+        if let (Some(artifacts), Some(machine)) = (&mut self.artifacts, &self.machine) {
+            artifacts.before(machine.guest()).await;
+        }
         Course::new(self, &image, caching, supplies, left)
             .run()
             .await

@@ -197,6 +197,8 @@ fn of_commands() {
                                        well
           --report <FORMAT=FILE>       Write a report to a file, as json, junit, tap, html or markdown;
                                        `-` is standard output; may be repeated
+          --artifacts <DIR>            Keep what can be had of each container, below DIR/IMAGE: its
+                                       journal, units, sockets, packages, a plot of its boot
           --json                       Print the report as JSON: --report json=-
       -h, --help                       Print help (see more with '--help')
     ");

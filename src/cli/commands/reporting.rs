@@ -16,6 +16,10 @@ pub(crate) struct Reporting {
     /// be repeated
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     reports: Vec<String>,
+    /// Keep what can be had of each container, below DIR/IMAGE: its journal, units, sockets, packages,
+    /// a plot of its boot
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
     /// Print the report as JSON: --report json=-
     #[arg(long)]
     json: bool,
@@ -28,6 +32,20 @@ pub(crate) struct Reports {
 }
 
 impl Reporting {
+    /// Where artifacts are kept. A directory that cannot be made is told now, before anything has been
+    /// done.
+    pub(crate) fn artifacts(&self) -> Result<Option<PathBuf>, CommandError> {
+        let Some(directory) = &self.artifacts else {
+            return Ok(None);
+        };
+        let made = std::fs::create_dir_all(directory).and_then(|()| std::path::absolute(directory));
+        let made = made.map_err(|error| {
+            let directory = directory.display();
+            CommandError::usage(format!("--artifacts {directory} cannot be made: {error}"))
+        })?;
+        Ok(Some(made))
+    }
+
     /// What they mean. A file that cannot be written is told now, before anything has been done.
     pub(crate) fn prepare(&self) -> Result<Reports, CommandError> {
         let mut wanted = Vec::new();

@@ -1,6 +1,7 @@
 //! Running a command in a container, as a transient service of its systemd.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -187,6 +188,36 @@ impl Guest {
         })
     }
 
+    /// Runs a command whose output goes into a file of this host as it comes, of which it has at most
+    /// `most` bytes. What the command writes to standard error is kept.
+    pub async fn run_into(
+        &self,
+        command: &Command,
+        file: File,
+        most: u64,
+        limit: Duration,
+    ) -> Result<Output, GuestError> {
+        let (out, mut stdout) = self.tap(command)?;
+        let (err, stderr) = self.tap(command)?;
+        stdout.file = Some((file, most));
+        let streams = [
+            (
+                "StandardOutputFileDescriptor",
+                Variant::from(Fd::from(out.as_fd())),
+            ),
+            (
+                "StandardErrorFileDescriptor",
+                Variant::from(Fd::from(err.as_fd())),
+            ),
+        ];
+        let mut taps = [stdout, stderr];
+        let status = self.capture(command, streams, &mut taps, limit).await?;
+        Ok(Output {
+            status,
+            text: taps.iter().map(|tap| tap.kept.text()).collect(),
+        })
+    }
+
     /// A pipe: the end for the command, and ours.
     fn tap(&self, command: &Command) -> Result<(OwnedFd, Tap), GuestError> {
         let descriptors = |source| GuestError::Descriptors {
@@ -200,6 +231,7 @@ impl Guest {
             is_open: true,
             buffer: vec![0; 16 * 1024],
             kept: Kept::default(),
+            file: None,
         };
         Ok((writer.into(), tap))
     }
@@ -422,16 +454,34 @@ struct Tap {
     is_open: bool,
     buffer: Vec<u8>,
     kept: Kept,
+    /// What it goes into instead, and how much more of it.
+    file: Option<(File, u64)>,
 }
 
 impl Tap {
+    /// Keeps what has come.
+    fn take(&mut self, length: usize) {
+        let bytes = &self.buffer[..length];
+        match &mut self.file {
+            None => self.kept.push(bytes),
+            Some((file, room)) => {
+                let fits = usize::try_from(*room).unwrap_or(usize::MAX).min(length);
+                *room -= fits as u64;
+                // What cannot be written is missing from the file, and the command goes on.
+                if file.write_all(&bytes[..fits]).is_err() {
+                    *room = 0;
+                }
+            }
+        }
+    }
+
     /// Waits for something to come, and keeps it; for ever once the pipe is closed.
     async fn pull(&mut self) {
         if !self.is_open {
             return std::future::pending().await;
         }
         match self.reader.read(&mut self.buffer).await {
-            Ok(length) if length > 0 => self.kept.push(&self.buffer[..length]),
+            Ok(length) if length > 0 => self.take(length),
             _ => self.is_open = false,
         }
     }
@@ -440,7 +490,7 @@ impl Tap {
     fn drain(&mut self) {
         let mut room = 2 * KEPT;
         while let Ok(length @ 1..) = self.reader.try_read(&mut self.buffer) {
-            self.kept.push(&self.buffer[..length]);
+            self.take(length);
             room = room.saturating_sub(length);
             if room == 0 {
                 break;

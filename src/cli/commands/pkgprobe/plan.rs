@@ -80,6 +80,7 @@ impl Pkgprobe {
                 BootProfile::Trimmed => Profile::Trimmed,
                 BootProfile::Full => Profile::Full,
             },
+            artifacts: self.reporting.artifacts()?,
             keep: match self.keep {
                 None | Some(KeepWhen::Never) => Keep::Never,
                 Some(KeepWhen::OnFailure) => Keep::OnFailure,

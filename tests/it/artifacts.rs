@@ -1,0 +1,57 @@
+//! What is kept of a container for whoever wants to look closer.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::support::{Deb, Place};
+
+const IMAGE: &str = "debian-bookworm";
+
+fn text(directory: &Path, file: &str) -> String {
+    let path = directory.join(file);
+    assert_eq!(fs::metadata(&path).expect("the artifact").uid(), 0);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn of_a_service_that_fails() {
+    let place = Place::direct();
+    let package = Deb::new("broken")
+        .service("/bin/sh -c 'echo the last words; exit 3'")
+        .build(place.scratch(), "broken.deb");
+    let artifacts = place.scratch().join("new/artifacts");
+    place
+        .pkgprobe(IMAGE, ["--check-unit", "broken", "--package"])
+        .args([&package])
+        .args(["--artifacts".as_ref(), artifacts.as_os_str()])
+        .run()
+        .exits(1);
+    let at = artifacts.join(IMAGE);
+    let export = text(&at, "journal.export");
+    assert!(export.starts_with("__CURSOR="), "{export:.200}");
+    assert!(export.contains("\nMESSAGE=the last words\n"));
+    assert!(text(&at, "journal.txt").contains("the last words"));
+    assert!(text(&at, "units/broken.service.txt").contains("ExecStart="));
+    assert!(text(&at, "units/broken.service.status.txt").contains("status=3"));
+    assert!(text(&at, "failed-units.txt").contains("broken.service"));
+    assert!(text(&at, "boot.svg").contains("<svg "));
+    assert!(text(&at, "boot.txt").contains("systemd-journald.service"));
+    assert_eq!(text(&at, "packages.diff"), "+ii  broken 1.0\n");
+    assert!(text(&at, "packages.before.txt").contains("ii  systemd "));
+    assert!(text(&at, "packages.txt").contains("ii  broken 1.0"));
+    assert!(text(&at, "package-manager.log").contains("Setting up broken"));
+    assert!(!at.join("coredumps.txt").exists());
+}
+
+#[test]
+fn directory_that_cannot_be_made() {
+    let place = Place::direct();
+    place
+        .postroj(["pkgprobe", "--image", IMAGE, "--artifacts", "/dev/null/x"])
+        .env("POSTROJ_STATE_DIR", place.scratch().join("no-store"))
+        .run()
+        .exits(2)
+        .stderr_has("--artifacts /dev/null/x cannot be made");
+    assert!(!place.scratch().join("no-store").exists());
+}
