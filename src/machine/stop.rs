@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::MachineError;
+use super::host;
 use super::runtime::Runtime;
 use super::spec::STOP;
 use super::supervisor::control_socket;
@@ -15,6 +16,7 @@ pub async fn stop(runtime: &Runtime, machine: &str) -> Result<(), MachineError> 
     let mut stream = UnixStream::connect(control_socket(&directory))
         .await
         .map_err(|_| unknown())?;
+    let mut launched = host::detect().await?.launched(machine).await?;
     let asked = async {
         stream.write_all(format!("{STOP}\n").as_bytes()).await?;
         // The supervisor answers by going: the connection ends with it.
@@ -23,11 +25,15 @@ pub async fn stop(runtime: &Runtime, machine: &str) -> Result<(), MachineError> 
     };
     match asked.await {
         // A connection that is cut is a supervisor that has gone, too.
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
-        Err(source) => Err(MachineError::Host {
-            action: "ask the container's supervisor to end it",
-            source,
-        }),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(source) => {
+            return Err(MachineError::Host {
+                action: "ask the container's supervisor to end it",
+                source,
+            });
+        }
     }
+    launched.gone().await;
+    Ok(())
 }

@@ -48,15 +48,22 @@ impl Host for Direct {
                 action: "start the container's supervisor",
                 source,
             })?;
-        Ok(Some(Box::new(Supervised(child))))
+        Ok(Some(Box::new(Supervised(Some(child)))))
+    }
+
+    async fn launched(&self, _machine: &str) -> Result<Box<dyn Launched>, MachineError> {
+        Ok(Box::new(Supervised(None)))
     }
 }
 
-struct Supervised(Child);
+/// A supervisor, which leaves nothing when it ends; another process's child is for that to wait for.
+struct Supervised(Option<Child>);
 
 #[async_trait]
 impl Launched for Supervised {
     async fn gone(&mut self) {
-        let _ = self.0.wait().await;
+        if let Some(child) = &mut self.0 {
+            let _ = child.wait().await;
+        }
     }
 }

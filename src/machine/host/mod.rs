@@ -32,6 +32,9 @@ pub(super) trait Host: Send + Sync {
         limits: &Limits,
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError>;
+
+    /// The supervisor of `machine`, which somebody has started.
+    async fn launched(&self, machine: &str) -> Result<Box<dyn Launched>, MachineError>;
 }
 
 /// A supervisor that was started.

@@ -36,6 +36,14 @@ impl Systemd {
     }
 }
 
+impl Systemd {
+    /// The units that systemd forgets from now on.
+    async fn removals(&self) -> Result<UnitRemovedStream, MachineError> {
+        self.manager.subscribe().await.map_err(host_bus)?;
+        self.manager.receive_unit_removed().await.map_err(host_bus)
+    }
+}
+
 fn host_bus(source: zbus::Error) -> MachineError {
     MachineError::HostBus(source)
 }
@@ -74,12 +82,7 @@ impl Host for Systemd {
         limits: &Limits,
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError> {
-        self.manager.subscribe().await.map_err(host_bus)?;
-        let removed = self
-            .manager
-            .receive_unit_removed()
-            .await
-            .map_err(host_bus)?;
+        let removed = self.removals().await?;
         let unit = format!("{machine}.service");
         let program = std::env::current_exe().map_err(|source| MachineError::Host {
             action: "find the path of the running program",
@@ -136,6 +139,13 @@ impl Host for Systemd {
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == UNIT_EXISTS => Ok(None),
             Err(source) => Err(MachineError::Unit { unit, source }),
         }
+    }
+
+    async fn launched(&self, machine: &str) -> Result<Box<dyn Launched>, MachineError> {
+        Ok(Box::new(Unit {
+            name: format!("{machine}.service"),
+            removed: self.removals().await?,
+        }))
     }
 }
 
