@@ -98,7 +98,8 @@ fn of_postroj() {
 }
 
 #[test]
-fn of_commands() {
+#[expect(clippy::too_many_lines, reason = "they are the lines of one text")]
+fn of_pkgprobe() {
     assert_snapshot!(of("pkgprobe"), @r"
     Boot an image, install packages there, and check that their services run and answer
 
