@@ -117,6 +117,7 @@ fn hostile(text: &str) -> RunReport {
         broken(text, text),
     ]);
     report.images[1].packages = vec![text.to_owned()];
+    report.images[1].phases[0].packages = vec![text.to_owned()];
     report.images[1].phases[0].output = text.to_owned();
     report.images[1].checks[1].target = text.to_owned();
     report
@@ -489,10 +490,10 @@ fn assert_is_page(page: &str, report: &RunReport) {
         let harmless = |text: &mut String| *text = word(text);
         harmless(&mut image.image);
         image.packages.iter_mut().for_each(harmless);
-        image
-            .phases
-            .iter_mut()
-            .for_each(|phase| harmless(&mut phase.output));
+        for phase in &mut image.phases {
+            harmless(&mut phase.output);
+            phase.packages.iter_mut().for_each(harmless);
+        }
         image.error.iter_mut().for_each(harmless);
         for check in &mut image.checks {
             harmless(&mut check.target);
