@@ -40,7 +40,12 @@ pub(super) async fn of_checks(guest: &Guest, failed: &[(usize, &CheckReport)]) -
         );
         if let Ok(output) = guest.run(&command, PATIENCE).await {
             let title = format!("systemctl status {}", check.target);
+            let missing = last_words(guest, &check.target, &output.text).await;
             evidence.push(Evidence::new(title, &output.text).about_checks(vec![*number]));
+            if let Some(text) = missing {
+                let title = format!("the journal of {}'s main process", check.target);
+                evidence.push(Evidence::new(title, &text).about_checks(vec![*number]));
+            }
         }
     }
     let is_about_ports = |kind| matches!(kind, "network" | "http" | "tcp" | "port");
@@ -78,6 +83,22 @@ pub(super) fn of_machine(error: &MachineError) -> Option<Evidence> {
         .filter(|console| !console.trim().is_empty())?;
     let title = CONSOLE;
     Some(Evidence::new(title, &tail(console)))
+}
+
+/// What a unit's main process has said that the unit's status lacks: the journal does not know the unit
+/// of a process that has gone before it could look.
+async fn last_words(guest: &Guest, unit: &str, status: &str) -> Option<String> {
+    let properties = guest.properties(unit).await.ok()?;
+    let process = properties.get("ExecMainPID").filter(|id| *id != "0")?;
+    let (lines, process) = (format!("--lines={LINES}"), format!("_PID={process}"));
+    let command = Command::new(
+        "/bin/journalctl",
+        ["--no-pager", "--quiet", &lines, &process],
+    );
+    let output = guest.run(&command, PATIENCE).await.ok()?;
+    let missing = output.text.lines().filter(|line| !status.contains(*line));
+    let missing: Vec<&str> = missing.collect();
+    (!missing.is_empty()).then(|| missing.join("\n"))
 }
 
 fn tail(text: &str) -> String {
