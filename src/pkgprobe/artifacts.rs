@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::evidence::{CONSOLE, sync_journal};
 use crate::install;
 use crate::machine::{Command, Guest};
 use crate::probe::listeners;
@@ -71,8 +72,7 @@ impl Artifacts {
     }
 
     async fn take(&self, guest: &Guest, units: &[String]) {
-        let sync = Command::new("/bin/journalctl", ["--sync"]);
-        let _ = guest.run(&sync, PATIENCE).await;
+        sync_journal(guest).await;
         let journal = |form: &str| {
             let output = format!("--output={form}");
             Command::new("/bin/journalctl", ["--no-pager", "--boot=all", &output])
@@ -150,7 +150,7 @@ impl Artifacts {
             self.text("package-manager.log", &log);
         }
         for evidence in &report.evidence {
-            if evidence.title == super::evidence::CONSOLE {
+            if evidence.title == CONSOLE {
                 self.text("console.txt", &evidence.text);
             }
         }

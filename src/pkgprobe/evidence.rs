@@ -17,13 +17,17 @@ const LINES: usize = 40;
 /// The title of what the container has written to its console.
 pub(super) const CONSOLE: &str = "the last of the container's console";
 
+/// Waits for the journal: the last words of a process that has just died may still be on their way.
+pub(super) async fn sync_journal(guest: &Guest) {
+    let sync = Command::new("/bin/journalctl", ["--sync"]);
+    let _ = guest.run(&sync, PATIENCE).await;
+}
+
 /// The evidence for checks that failed.
 pub(super) async fn of_checks(guest: &Guest, failed: &[(usize, &CheckReport)]) -> Vec<Evidence> {
     let mut evidence = Vec::new();
     if !failed.is_empty() {
-        // The last words of a process that has just died may still be on their way to the journal.
-        let sync = Command::new("/bin/journalctl", ["--sync"]);
-        let _ = guest.run(&sync, PATIENCE).await;
+        sync_journal(guest).await;
     }
     for (number, check) in failed.iter().filter(|(_, check)| check.kind == "unit") {
         let lines = format!("--lines={LINES}");
@@ -81,8 +85,7 @@ pub(super) fn of_machine(error: &MachineError) -> Option<Evidence> {
     let console = error
         .console()
         .filter(|console| !console.trim().is_empty())?;
-    let title = CONSOLE;
-    Some(Evidence::new(title, &tail(console)))
+    Some(Evidence::new(CONSOLE, &tail(console)))
 }
 
 /// What a unit's main process has said that the unit's status lacks: the journal does not know the unit

@@ -141,16 +141,7 @@ impl Guest {
     /// What it leaves running stays, as it would after a command in a login shell.
     pub async fn run(&self, command: &Command, limit: Duration) -> Result<Output, GuestError> {
         let (writer, tap) = self.tap(command)?;
-        let streams = [
-            (
-                "StandardOutputFileDescriptor",
-                Variant::from(Fd::from(writer.as_fd())),
-            ),
-            (
-                "StandardErrorFileDescriptor",
-                Variant::from(Fd::from(writer.as_fd())),
-            ),
-        ];
+        let streams = streams(&writer, &writer);
         let mut taps = [tap];
         let status = self.capture(command, streams, &mut taps, limit).await?;
         let [tap] = taps;
@@ -168,16 +159,7 @@ impl Guest {
     ) -> Result<Streams, GuestError> {
         let (out, stdout) = self.tap(command)?;
         let (err, stderr) = self.tap(command)?;
-        let streams = [
-            (
-                "StandardOutputFileDescriptor",
-                Variant::from(Fd::from(out.as_fd())),
-            ),
-            (
-                "StandardErrorFileDescriptor",
-                Variant::from(Fd::from(err.as_fd())),
-            ),
-        ];
+        let streams = streams(&out, &err);
         let mut taps = [stdout, stderr];
         let status = self.capture(command, streams, &mut taps, limit).await?;
         let [stdout, stderr] = taps;
@@ -200,16 +182,7 @@ impl Guest {
         let (out, mut stdout) = self.tap(command)?;
         let (err, stderr) = self.tap(command)?;
         stdout.file = Some((file, most));
-        let streams = [
-            (
-                "StandardOutputFileDescriptor",
-                Variant::from(Fd::from(out.as_fd())),
-            ),
-            (
-                "StandardErrorFileDescriptor",
-                Variant::from(Fd::from(err.as_fd())),
-            ),
-        ];
+        let streams = streams(&out, &err);
         let mut taps = [stdout, stderr];
         let status = self.capture(command, streams, &mut taps, limit).await?;
         Ok(Output {
@@ -446,6 +419,15 @@ pub(super) async fn job_result(jobs: &mut JobRemovedStream, job: &OwnedObjectPat
         }
     }
     "disconnected".to_owned()
+}
+
+/// Where a command's standard output and standard error go, as a transient unit has it.
+fn streams<'a>(out: &'a OwnedFd, err: &'a OwnedFd) -> [Property<'a>; 2] {
+    let descriptor = |stream: &'a OwnedFd| Variant::from(Fd::from(stream.as_fd()));
+    [
+        ("StandardOutputFileDescriptor", descriptor(out)),
+        ("StandardErrorFileDescriptor", descriptor(err)),
+    ]
 }
 
 /// The reading end of a pipe that a command writes into, and what has come out of it.
