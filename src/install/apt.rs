@@ -124,6 +124,11 @@ impl Inventory for Apt {
             escaped(path)
         )
     }
+
+    fn listing(&self) -> Command {
+        let form = "--showformat=${db:Status-Abbrev} ${binary:Package} ${Version}\\n";
+        Command::new("/usr/bin/dpkg-query", ["--show", form])
+    }
 }
 
 /// What dpkg-query(1) takes for a path and no pattern.

@@ -1,7 +1,7 @@
 //! dnf and those that share its command line: dnf5, yum, microdnf.
 
-use super::inventory::rpm;
-use super::{Fault, From, Inventory, Item, PackageManager, Removal};
+use super::inventory::OnRpm;
+use super::{Fault, From, Item, PackageManager, Removal};
 use crate::machine::Command;
 
 /// Those that there are, best first.
@@ -101,19 +101,7 @@ impl PackageManager for Dnf {
     }
 }
 
-impl Inventory for Dnf {
-    fn name_of(&self, file: &str) -> Command {
-        rpm::name_of(file)
-    }
-
-    fn owners(&self, paths: &[String]) -> Command {
-        rpm::owners(paths)
-    }
-
-    fn unowned_line(&self, path: &str) -> String {
-        rpm::unowned_line(path)
-    }
-}
+impl OnRpm for Dnf {}
 
 #[cfg(test)]
 mod tests {

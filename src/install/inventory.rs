@@ -26,6 +26,9 @@ pub trait Inventory: Send + Sync {
 
     /// What [`Self::owners`] writes of a file that belongs to no package.
     fn unowned_line(&self, path: &str) -> String;
+
+    /// Writes the installed packages with their versions, one a line.
+    fn listing(&self) -> Command;
 }
 
 /// Those of the files that belong to no package that is installed.
@@ -62,33 +65,28 @@ fn unmerged(path: &str) -> Option<String> {
         .then(|| rest.to_owned())
 }
 
-/// rpm's way, which its managers share.
-pub(super) mod rpm {
-    use crate::machine::Command;
+/// A package manager whose packages are in rpm's database, which is asked itself.
+pub(super) trait OnRpm: Send + Sync {}
 
-    const PROGRAM: &str = "/usr/bin/rpm";
+const RPM: &str = "/usr/bin/rpm";
 
-    pub(in crate::install) fn name_of(file: &str) -> Command {
-        Command::new(
-            PROGRAM,
-            [
-                "--query",
-                "--nosignature",
-                "--queryformat",
-                "%{NAME}\\n",
-                "--package",
-                file,
-            ],
-        )
+impl<T: OnRpm> Inventory for T {
+    fn name_of(&self, file: &str) -> Command {
+        let options = ["--query", "--nosignature", "--queryformat", "%{NAME}\\n"];
+        Command::new(RPM, options.into_iter().chain(["--package", file]))
     }
 
-    pub(in crate::install) fn owners(paths: &[String]) -> Command {
+    fn owners(&self, paths: &[String]) -> Command {
         let options = ["--query", "--file", "--"].map(str::to_owned);
-        Command::new(PROGRAM, options.into_iter().chain(paths.iter().cloned()))
+        Command::new(RPM, options.into_iter().chain(paths.iter().cloned()))
     }
 
-    pub(in crate::install) fn unowned_line(path: &str) -> String {
+    fn unowned_line(&self, path: &str) -> String {
         format!("file {path} is not owned by any package")
+    }
+
+    fn listing(&self) -> Command {
+        Command::new(RPM, ["--query", "--all"])
     }
 }
 

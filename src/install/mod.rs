@@ -10,7 +10,6 @@ mod dnf;
 mod fetch;
 mod installation;
 mod inventory;
-mod listing;
 mod package;
 mod pacman;
 mod removal;
@@ -22,7 +21,6 @@ pub use cut::{CutDownload, sweep_cut_downloads};
 pub use fetch::{FetchError, Fetcher};
 pub use installation::{Caching, install, install_version};
 pub use inventory::{Inventory, unowned};
-pub use listing::listing;
 pub use package::{Package, PackageError};
 pub use removal::{Removal, remove};
 

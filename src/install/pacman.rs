@@ -100,6 +100,10 @@ impl Inventory for Pacman {
     fn unowned_line(&self, path: &str) -> String {
         format!("error: No package owns {path}")
     }
+
+    fn listing(&self) -> Command {
+        Command::new(PROGRAM, ["--query"])
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! zypper: openSUSE and SUSE Linux Enterprise.
 
-use super::inventory::rpm;
-use super::{Fault, From, Inventory, Item, PackageManager, Removal};
+use super::inventory::OnRpm;
+use super::{Fault, From, Item, PackageManager, Removal};
 use crate::machine::{Command, ExitStatus};
 
 pub(super) const PROGRAM: &str = "/usr/bin/zypper";
@@ -85,19 +85,7 @@ impl PackageManager for Zypper {
     }
 }
 
-impl Inventory for Zypper {
-    fn name_of(&self, file: &str) -> Command {
-        rpm::name_of(file)
-    }
-
-    fn owners(&self, paths: &[String]) -> Command {
-        rpm::owners(paths)
-    }
-
-    fn unowned_line(&self, path: &str) -> String {
-        rpm::unowned_line(path)
-    }
-}
+impl OnRpm for Zypper {}
 
 #[cfg(test)]
 mod tests {

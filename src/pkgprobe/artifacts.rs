@@ -192,7 +192,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// What is installed, a line for each package and its version.
 async fn packages(guest: &Guest) -> Option<BTreeSet<String>> {
-    let command = install::listing(install::family(guest)?);
+    let command = install::detect(guest)?.listing();
     let output = guest.run(&command, PATIENCE).await.ok()?;
     let lines = output.text.lines().map(str::to_owned);
     output.status.success().then(|| lines.collect())
