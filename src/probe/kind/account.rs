@@ -1,11 +1,12 @@
 //! Users and groups of a container, by its files.
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
+use super::looking::Looking;
 use super::owner::{groups, users};
-use crate::probe::Outcome;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
-use crate::probe::retry::{Beside, Look, until};
+use crate::probe::check::{ProbeError, Scene};
+use crate::probe::retry::Look;
 use crate::probe::value::Many;
 
 keys! {
@@ -68,15 +69,20 @@ fn missing(exists: Option<bool>, what: &str) -> Look {
     }
 }
 
-impl UserCheck {
-    fn look(&self, scene: Scene<'_>) -> Look {
+#[async_trait]
+impl Looking for UserCheck {
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         let all = users(scene.guest);
         let Some(user) = all.iter().find(|user| user.name == self.name) else {
-            return missing(self.exists, "user");
+            return Ok(missing(self.exists, "user"));
         };
         let seen = format!("uid {}, gid {}", user.uid, user.gid);
         if self.exists == Some(false) {
-            return Look::NotYet(format!("there is such a user: {seen}"));
+            return Ok(Look::NotYet(format!("there is such a user: {seen}")));
         }
         let mut wrong = Vec::new();
         compare(&mut wrong, "uid", &user.uid, self.uid.as_ref());
@@ -92,19 +98,24 @@ impl UserCheck {
                 wrong.push(format!("it is not in the group {name}"));
             }
         }
-        Look::at(&[seen], &wrong)
+        Ok(Look::at(&[seen], &wrong))
     }
 }
 
-impl GroupCheck {
-    fn look(&self, scene: Scene<'_>) -> Look {
+#[async_trait]
+impl Looking for GroupCheck {
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         let all = groups(scene.guest);
         let Some(group) = all.iter().find(|group| group.name == self.name) else {
-            return missing(self.exists, "group");
+            return Ok(missing(self.exists, "group"));
         };
         let seen = format!("gid {}", group.gid);
         if self.exists == Some(false) {
-            return Look::NotYet(format!("there is such a group: {seen}"));
+            return Ok(Look::NotYet(format!("there is such a group: {seen}")));
         }
         let mut wrong = Vec::new();
         compare(&mut wrong, "gid", &group.gid, self.gid.as_ref());
@@ -117,30 +128,6 @@ impl GroupCheck {
                 wrong.push(format!("{name} is not in it"));
             }
         }
-        Look::at(&[seen], &wrong)
-    }
-}
-
-#[async_trait]
-impl Probe for UserCheck {
-    fn target(&self) -> String {
-        self.name.clone()
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || async { Ok(self.look(scene)) }).await
-    }
-}
-
-#[async_trait]
-impl Probe for GroupCheck {
-    fn target(&self) -> String {
-        self.name.clone()
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || async { Ok(self.look(scene)) }).await
+        Ok(Look::at(&[seen], &wrong))
     }
 }

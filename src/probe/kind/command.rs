@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::looking::Looking;
 use super::owner::text_differences;
 use crate::machine::{Command, ExitStatus, GuestError, Streams};
-use crate::probe::Outcome;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
-use crate::probe::retry::{Beside, Look, until};
+use crate::probe::check::{ProbeError, Scene};
+use crate::probe::retry::Look;
 use crate::probe::value::{Many, Pattern};
 
 /// POSIX has it there.
@@ -59,18 +59,6 @@ impl CommandCheck {
         }
     }
 
-    async fn look(&self, scene: Scene<'_>, deadline: Instant) -> Result<Look, ProbeError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match scene.guest.run_apart(&self.command(), left).await {
-            Ok(streams) => Ok(self.judge(&streams)),
-            Err(GuestError::Timeout { output, .. }) => {
-                let wrote = super::owner::quoted(&output.text);
-                Ok(Look::Cut(format!("it did not end; it wrote {wrote}")))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn judge(&self, streams: &Streams) -> Look {
         let mut wrong = Vec::new();
         if streams.status != ExitStatus::Code(self.exit_code.unwrap_or(0)) {
@@ -100,7 +88,7 @@ impl CommandCheck {
 }
 
 #[async_trait]
-impl Probe for CommandCheck {
+impl Looking for CommandCheck {
     fn target(&self) -> String {
         self.run.join(" ")
     }
@@ -115,9 +103,15 @@ impl Probe for CommandCheck {
         }
     }
 
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        let deadline = Instant::now() + patience;
-        until(patience, Beside::Never, || self.look(scene, deadline)).await
+    async fn look(&self, scene: Scene<'_>, deadline: Instant) -> Result<Look, ProbeError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match scene.guest.run_apart(&self.command(), left).await {
+            Ok(streams) => Ok(self.judge(&streams)),
+            Err(GuestError::Timeout { output, .. }) => {
+                let wrote = super::owner::quoted(&output.text);
+                Ok(Look::Cut(format!("it did not end; it wrote {wrote}")))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -11,11 +11,12 @@ use rustix::fs::{OFlags, Stat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
+use super::looking::Looking;
 use super::owner::{Ids, groups, is_wanted, named, text_differences, users};
-use crate::probe::Outcome;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
-use crate::probe::retry::{Beside, Look, until};
+use crate::probe::check::{ProbeError, Scene};
+use crate::probe::retry::Look;
 use crate::probe::value::{Many, Mode, Pattern, Scalar};
 
 /// How much of a file is searched for texts.
@@ -141,47 +142,6 @@ impl FileCheck {
         }
     }
 
-    fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
-        let found = self.find(scene)?;
-        let Some(file) = found else {
-            return Ok(match self.exists {
-                Some(false) => Look::Holds("it is not there".to_owned()),
-                _ => Look::NotYet("it is not there".to_owned()),
-            });
-        };
-        let stat = rustix::fs::fstat(&file).map_err(|error| self.unreadable(error.into()))?;
-        let kind = FileType::of(&stat);
-        let mut seen = vec![kind.map_or("something strange", FileType::words).to_owned()];
-        if self.exists == Some(false) {
-            return Ok(Look::NotYet(format!("it is there, {}", seen.join(", "))));
-        }
-        let mut wrong = Vec::new();
-        if let Some(expected) = self.kind
-            && kind != Some(expected)
-        {
-            wrong.push(format!("it is {}, not {}", seen[0], expected.words()));
-        }
-        self.compare(scene, &stat, &mut seen, &mut wrong);
-        if let Some(expected) = &self.target {
-            let link = rustix::fs::readlinkat(&file, "", Vec::new());
-            match link {
-                Ok(link) if link.to_bytes() == expected.as_bytes() => {}
-                Ok(link) => wrong.push(format!("it leads to {:?}", link.to_string_lossy())),
-                Err(_) if self.kind.is_some() => {}
-                Err(_) => wrong.push(format!("it is {}, not a symbolic link", seen[0])),
-            }
-        }
-        if self.is_about_content() {
-            let is_read = kind == Some(FileType::Symlink) && self.follow == Some(false);
-            if kind == Some(FileType::File) || is_read {
-                self.read(scene, &mut wrong)?;
-            } else if wrong.is_empty() {
-                wrong.push(format!("it is {}, not a file", seen[0]));
-            }
-        }
-        Ok(Look::at(&seen, &wrong))
-    }
-
     /// Compares what stat(2) tells.
     fn compare(
         &self,
@@ -290,7 +250,7 @@ pub(super) fn validate_path(path: &str) -> Result<(), String> {
 }
 
 #[async_trait]
-impl Probe for FileCheck {
+impl Looking for FileCheck {
     fn target(&self) -> String {
         self.path.clone()
     }
@@ -315,8 +275,44 @@ impl Probe for FileCheck {
         Ok(())
     }
 
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || async { self.look(scene) }).await
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
+        let found = self.find(scene)?;
+        let Some(file) = found else {
+            return Ok(match self.exists {
+                Some(false) => Look::Holds("it is not there".to_owned()),
+                _ => Look::NotYet("it is not there".to_owned()),
+            });
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|error| self.unreadable(error.into()))?;
+        let kind = FileType::of(&stat);
+        let mut seen = vec![kind.map_or("something strange", FileType::words).to_owned()];
+        if self.exists == Some(false) {
+            return Ok(Look::NotYet(format!("it is there, {}", seen.join(", "))));
+        }
+        let mut wrong = Vec::new();
+        if let Some(expected) = self.kind
+            && kind != Some(expected)
+        {
+            wrong.push(format!("it is {}, not {}", seen[0], expected.words()));
+        }
+        self.compare(scene, &stat, &mut seen, &mut wrong);
+        if let Some(expected) = &self.target {
+            let link = rustix::fs::readlinkat(&file, "", Vec::new());
+            match link {
+                Ok(link) if link.to_bytes() == expected.as_bytes() => {}
+                Ok(link) => wrong.push(format!("it leads to {:?}", link.to_string_lossy())),
+                Err(_) if self.kind.is_some() => {}
+                Err(_) => wrong.push(format!("it is {}, not a symbolic link", seen[0])),
+            }
+        }
+        if self.is_about_content() {
+            let is_read = kind == Some(FileType::Symlink) && self.follow == Some(false);
+            if kind == Some(FileType::File) || is_read {
+                self.read(scene, &mut wrong)?;
+            } else if wrong.is_empty() {
+                wrong.push(format!("it is {}, not a file", seen[0]));
+            }
+        }
+        Ok(Look::at(&seen, &wrong))
     }
 }

@@ -21,9 +21,13 @@ macro_rules! keys {
             pub family: $crate::probe::value::Many<$crate::image::Family>,
         }
 
-        impl $crate::probe::kind::Common for $name {
+        impl $crate::probe::kind::Keys for $name {
             fn title(&self) -> Option<String> {
                 self.title.clone()
+            }
+
+            fn timeout(&self) -> Option<$crate::probe::value::Span> {
+                self.timeout
             }
 
             fn families(&self) -> Vec<$crate::image::Family> {
@@ -40,6 +44,7 @@ mod failed_units;
 mod file;
 mod http;
 mod journal;
+mod looking;
 mod mount;
 mod network;
 mod owner;
@@ -56,6 +61,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Probe};
+use super::value::Span;
 use super::words::{Parts, Words, WordsError};
 use crate::image::Family;
 
@@ -75,27 +81,33 @@ pub use system::{DnsCheck, KernelParamCheck};
 pub use unit::{Autostart, UnitCheck};
 pub use unix_socket::UnixSocketCheck;
 
-/// What every kind has.
-trait Common: Probe + Serialize + Sized + 'static {
+/// The keys that every kind has.
+trait Keys {
     fn title(&self) -> Option<String>;
 
-    fn families(&self) -> Vec<Family>;
+    fn timeout(&self) -> Option<Span>;
 
-    /// Makes a check of it, if it makes sense.
-    fn into_check(self, kind: &'static str, target_key: &str) -> Result<Check, CheckError> {
-        self.validate().map_err(|reason| CheckError {
-            check: format!("{kind} {}", self.target()),
-            reason,
-            nearest: None,
-        })?;
-        Ok(Check {
-            kind,
-            title: self.title(),
-            expected: expected(&self, target_key),
-            families: self.families(),
-            probe: Arc::new(self),
-        })
-    }
+    fn families(&self) -> Vec<Family>;
+}
+
+/// Makes a check of what is asked, if it makes sense.
+fn into_check<T: Keys + Probe + Serialize + 'static>(
+    asked: T,
+    kind: &'static str,
+    target_key: &str,
+) -> Result<Check, CheckError> {
+    asked.validate().map_err(|reason| CheckError {
+        check: format!("{kind} {}", asked.target()),
+        reason,
+        nearest: None,
+    })?;
+    Ok(Check {
+        kind,
+        title: asked.title(),
+        expected: expected(&asked, target_key),
+        families: asked.families(),
+        probe: Arc::new(asked),
+    })
 }
 
 /// The keys that are set, in words: `status 200, method POST`.
@@ -190,7 +202,7 @@ macro_rules! kinds {
                 let mut checks = Vec::new();
                 $(
                     for check in self.$field {
-                        checks.push(check.into_check($kind, $target)?);
+                        checks.push(into_check(check, $kind, $target)?);
                     }
                 )*
                 Ok(checks)

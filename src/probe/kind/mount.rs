@@ -3,11 +3,12 @@
 use std::fs;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::file::validate_path;
-use crate::probe::Outcome;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
-use crate::probe::retry::{Beside, Look, until};
+use super::looking::Looking;
+use crate::probe::check::{ProbeError, Scene};
+use crate::probe::retry::Look;
 use crate::probe::value::Many;
 
 keys! {
@@ -69,8 +70,17 @@ fn unescaped(text: &str) -> String {
     })
 }
 
-impl MountCheck {
-    fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
+#[async_trait]
+impl Looking for MountCheck {
+    fn target(&self) -> String {
+        self.path.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        validate_path(&self.path)
+    }
+
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         let table = format!("/proc/{}/mountinfo", scene.guest.leader());
         let table = fs::read_to_string(table).map_err(|source| ProbeError::Unreadable {
             what: "the table of mounts".to_owned(),
@@ -115,22 +125,6 @@ impl MountCheck {
             wrong.push(format!("its options lack {option}: {options}"));
         }
         Ok(Look::at(&[seen], &wrong))
-    }
-}
-
-#[async_trait]
-impl Probe for MountCheck {
-    fn target(&self) -> String {
-        self.path.clone()
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        validate_path(&self.path)
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || async { self.look(scene) }).await
     }
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
+use super::looking::Looking;
 use super::owner::quoted;
 use crate::machine::Command;
-use crate::probe::Outcome;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
-use crate::probe::retry::{Beside, Look, until};
+use crate::probe::check::{ProbeError, Scene};
+use crate::probe::retry::Look;
 use crate::probe::value::Pattern;
 
 /// How long the database may take to answer.
@@ -64,8 +65,13 @@ fn is_version(found: &str, expected: &str) -> bool {
     [found, bare, upstream].contains(&expected)
 }
 
-impl PackageCheck {
-    async fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
+#[async_trait]
+impl Looking for PackageCheck {
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         // A Debian may have rpm as well, but not the other way round.
         let database = DATABASES
             .iter()
@@ -112,18 +118,6 @@ impl PackageCheck {
             ));
         }
         Ok(Look::at(&[seen], &wrong))
-    }
-}
-
-#[async_trait]
-impl Probe for PackageCheck {
-    fn target(&self) -> String {
-        self.name.clone()
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || self.look(scene)).await
     }
 }
 

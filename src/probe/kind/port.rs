@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::Instant;
 
+use super::looking::Looking;
 use crate::machine::Guest;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
+use crate::probe::UnitName;
+use crate::probe::check::{ProbeError, Scene};
 use crate::probe::listeners::{Listener, Transport, all_listeners};
-use crate::probe::retry::{Beside, Look, until};
+use crate::probe::retry::Look;
 use crate::probe::value::Scalar;
-use crate::probe::{Outcome, UnitName};
 
 keys! {
     /// A process of the container listens on a port.
@@ -150,8 +152,22 @@ impl PortCheck {
             })
             .collect())
     }
+}
 
-    async fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
+#[async_trait]
+impl Looking for PortCheck {
+    fn target(&self) -> String {
+        self.port.to_string()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match self.ip_version {
+            None | Some(4 | 6) => Ok(()),
+            Some(other) => Err(format!("ip-version: there is no version {other}")),
+        }
+    }
+
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         let held = self.held(scene.guest).await?;
         let words: Vec<String> = held.iter().map(ToString::to_string).collect();
         let seen = if words.is_empty() {
@@ -178,24 +194,5 @@ impl PortCheck {
         } else {
             Look::NotYet(seen)
         })
-    }
-}
-
-#[async_trait]
-impl Probe for PortCheck {
-    fn target(&self) -> String {
-        self.port.to_string()
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        match self.ip_version {
-            None | Some(4 | 6) => Ok(()),
-            Some(other) => Err(format!("ip-version: there is no version {other}")),
-        }
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || self.look(scene)).await
     }
 }

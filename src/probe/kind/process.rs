@@ -5,12 +5,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
+use super::looking::Looking;
 use super::owner::{Ids, is_wanted, named, users};
-use crate::probe::Outcome;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
+use crate::probe::check::{ProbeError, Scene};
 use crate::probe::listeners::processes;
-use crate::probe::retry::{Beside, Look, until};
+use crate::probe::retry::Look;
 use crate::probe::value::{Pattern, Scalar};
 
 /// What proc(5)'s `comm` has room for.
@@ -65,8 +66,22 @@ impl ProcessCheck {
                 .as_ref()
                 .is_none_or(|args| args.matches(line.trim_end()))
     }
+}
 
-    fn look(&self, scene: Scene<'_>) -> Look {
+#[async_trait]
+impl Looking for ProcessCheck {
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.running == Some(false) && (self.count.is_some() || self.user.is_some()) {
+            return Err("of a process that must not run nothing else can be asked".to_owned());
+        }
+        Ok(())
+    }
+
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         let leader = scene.guest.leader();
         let found: Vec<i32> = processes(leader)
             .into_iter()
@@ -82,7 +97,7 @@ impl ProcessCheck {
             None => found.is_empty() != self.running.unwrap_or(true),
         };
         if !is_good {
-            return Look::NotYet(seen);
+            return Ok(Look::NotYet(seen));
         }
         if let Some(expected) = &self.user {
             let ids = Ids::of(leader);
@@ -96,29 +111,12 @@ impl ProcessCheck {
                 let owner = ids.user(metadata.uid());
                 if !is_wanted(owner, &names, &expected.0) {
                     let owner = named(owner, &names);
-                    return Look::NotYet(format!("{seen}, of {owner}, not of {expected}"));
+                    return Ok(Look::NotYet(format!(
+                        "{seen}, of {owner}, not of {expected}"
+                    )));
                 }
             }
         }
-        Look::Holds(seen)
-    }
-}
-
-#[async_trait]
-impl Probe for ProcessCheck {
-    fn target(&self) -> String {
-        self.name.clone()
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        if self.running == Some(false) && (self.count.is_some() || self.user.is_some()) {
-            return Err("of a process that must not run nothing else can be asked".to_owned());
-        }
-        Ok(())
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || async { Ok(self.look(scene)) }).await
+        Ok(Look::Holds(seen))
     }
 }

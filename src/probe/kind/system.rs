@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::looking::Looking;
 use super::owner::quoted;
 use crate::machine::{Command, ExitStatus, GuestError};
-use crate::probe::Outcome;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
-use crate::probe::retry::{Beside, Look, until};
+use crate::probe::Patience;
+use crate::probe::check::{ProbeError, Scene};
+use crate::probe::retry::Look;
 use crate::probe::value::{Many, Scalar};
 
 /// How long reading a file may take.
@@ -40,8 +41,23 @@ impl KernelParamCheck {
         };
         format!("/proc/sys/{name}")
     }
+}
 
-    async fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
+#[async_trait]
+impl Looking for KernelParamCheck {
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let parts: Vec<&str> = self.name.split(['.', '/']).collect();
+        if self.name.contains("..") || parts.iter().any(|part| part.is_empty()) {
+            return Err(format!("{:?} is no kernel parameter", self.name));
+        }
+        Ok(())
+    }
+
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         // What /proc/sys shows is of the namespaces of whoever reads it.
         let command = Command::new("/bin/cat", ["--".to_owned(), self.path()]);
         let streams = scene.guest.run_apart(&command, LIMIT).await?;
@@ -59,26 +75,6 @@ impl KernelParamCheck {
     }
 }
 
-#[async_trait]
-impl Probe for KernelParamCheck {
-    fn target(&self) -> String {
-        self.name.clone()
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        let parts: Vec<&str> = self.name.split(['.', '/']).collect();
-        if self.name.contains("..") || parts.iter().any(|part| part.is_empty()) {
-            return Err(format!("{:?} is no kernel parameter", self.name));
-        }
-        Ok(())
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || self.look(scene)).await
-    }
-}
-
 keys! {
     /// A name resolves in the container, with its own resolver.
     pub struct DnsCheck {
@@ -92,7 +88,26 @@ keys! {
     }
 }
 
-impl DnsCheck {
+#[async_trait]
+impl Looking for DnsCheck {
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.resolves == Some(false) && !self.addresses.is_empty() {
+            return Err("a name that must not resolve has no addresses".to_owned());
+        }
+        if self.name.is_empty() || self.name.contains(char::is_whitespace) {
+            return Err(format!("{:?} is no name", self.name));
+        }
+        Ok(())
+    }
+
+    fn patience(&self, of_kinds: Patience) -> Duration {
+        of_kinds.network
+    }
+
     async fn look(&self, scene: Scene<'_>, deadline: Instant) -> Result<Look, ProbeError> {
         if !scene.guest.has_file(GETENT) {
             return Err(ProbeError::NoProgram("getent"));
@@ -131,28 +146,5 @@ impl DnsCheck {
         } else {
             Look::NotYet(seen)
         })
-    }
-}
-
-#[async_trait]
-impl Probe for DnsCheck {
-    fn target(&self) -> String {
-        self.name.clone()
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        if self.resolves == Some(false) && !self.addresses.is_empty() {
-            return Err("a name that must not resolve has no addresses".to_owned());
-        }
-        if self.name.is_empty() || self.name.contains(char::is_whitespace) {
-            return Err(format!("{:?} is no name", self.name));
-        }
-        Ok(())
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.network);
-        let deadline = Instant::now() + patience;
-        until(patience, Beside::Never, || self.look(scene, deadline)).await
     }
 }

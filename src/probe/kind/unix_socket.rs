@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::time::Instant;
 
 use super::file::{is_absent, validate_path};
-use crate::probe::Outcome;
-use crate::probe::check::{Probe, ProbeError, Scene, patience};
-use crate::probe::retry::{Beside, Look, until};
+use super::looking::Looking;
+use crate::probe::check::{ProbeError, Scene};
+use crate::probe::retry::Look;
 
 keys! {
     /// A Unix socket of the container accepts connections.
@@ -22,8 +23,17 @@ keys! {
     }
 }
 
-impl UnixSocketCheck {
-    fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
+#[async_trait]
+impl Looking for UnixSocketCheck {
+    fn target(&self) -> String {
+        self.path.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        validate_path(&self.path)
+    }
+
+    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         let unreadable = |source| ProbeError::Unreadable {
             what: self.path.clone(),
             source,
@@ -75,21 +85,5 @@ impl UnixSocketCheck {
             }
         }
         Ok(judged(false, "it is a socket of a strange type".to_owned()))
-    }
-}
-
-#[async_trait]
-impl Probe for UnixSocketCheck {
-    fn target(&self) -> String {
-        self.path.clone()
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        validate_path(&self.path)
-    }
-
-    async fn check(&self, scene: Scene<'_>) -> Result<Outcome, ProbeError> {
-        let patience = patience(self.timeout, scene.patience.check);
-        until(patience, Beside::Never, || async { self.look(scene) }).await
     }
 }
