@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::owner::quoted;
+use super::texts::quoted;
 use crate::machine::{Command, Streams};
 use crate::probe::check::{Needs, Probe, ProbeError, Scene};
 use crate::probe::{Many, Outcome, UnitName};

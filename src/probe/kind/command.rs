@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::looking::Looking;
-use super::owner::text_differences;
+use super::texts::{Texts, quoted};
 use crate::machine::{Command, ExitStatus, GuestError, Streams};
 use crate::probe::check::{ProbeError, Scene};
 use crate::probe::retry::Look;
@@ -70,19 +70,21 @@ impl CommandCheck {
                 &streams.stderr
             };
             if !said.trim().is_empty() {
-                wrong.push(format!("it wrote {}", super::owner::quoted(said)));
+                wrong.push(format!("it wrote {}", quoted(said)));
             }
         }
-        wrong.extend(text_differences(
-            "standard output",
-            &streams.stdout,
-            (&self.stdout, &self.stdout_lacks, &self.stdout_matches),
-        ));
-        wrong.extend(text_differences(
-            "standard error",
-            &streams.stderr,
-            (&self.stderr, &self.stderr_lacks, &self.stderr_matches),
-        ));
+        let stdout = Texts {
+            contains: &self.stdout,
+            lacks: &self.stdout_lacks,
+            matches: &self.stdout_matches,
+        };
+        let stderr = Texts {
+            contains: &self.stderr,
+            lacks: &self.stderr_lacks,
+            matches: &self.stderr_matches,
+        };
+        wrong.extend(stdout.differences("standard output", &streams.stdout));
+        wrong.extend(stderr.differences("standard error", &streams.stderr));
         Look::at(&[streams.status.to_string()], &wrong)
     }
 }
@@ -108,7 +110,7 @@ impl Looking for CommandCheck {
         match scene.guest.run_apart(&self.command(), left).await {
             Ok(streams) => Ok(self.judge(&streams)),
             Err(GuestError::Timeout { output, .. }) => {
-                let wrote = super::owner::quoted(&output.text);
+                let wrote = quoted(&output.text);
                 Ok(Look::Cut(format!("it did not end; it wrote {wrote}")))
             }
             Err(error) => Err(error.into()),

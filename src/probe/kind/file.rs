@@ -14,17 +14,17 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::looking::Looking;
-use super::owner::{Ids, groups, is_wanted, named, text_differences, users};
+use super::owner::{Ids, groups, is_wanted, named, users};
 use crate::probe::check::{ProbeError, Scene};
 use crate::probe::retry::Look;
-use crate::probe::value::{Many, Mode, Pattern, Scalar};
+use crate::probe::value::{Mode, Scalar};
 
 /// How much of a file is searched for texts.
 const SEARCHED: u64 = 16 << 20;
 
 keys! {
     /// A file, or something else that has a path, is there and as it should be.
-    pub struct FileCheck {
+    pub struct FileCheck with texts {
         /// Its absolute path in the container; symbolic links are followed unless it is to be one.
         pub path: String,
         /// Whether it has to be there; true if nothing is said.
@@ -47,15 +47,6 @@ keys! {
         pub min_size: Option<u64>,
         /// Its greatest size in bytes.
         pub max_size: Option<u64>,
-        /// Texts that it has to contain.
-        #[serde(default)]
-        pub contains: Many<String>,
-        /// Texts that it must not contain.
-        #[serde(default)]
-        pub lacks: Many<String>,
-        /// Expressions that it has to match.
-        #[serde(default)]
-        pub matches: Many<Pattern>,
         /// The SHA-256 of its content, in hexadecimal.
         pub sha256: Option<String>,
         /// Where it leads to as a symbolic link.
@@ -113,8 +104,7 @@ impl FileType {
 
 impl FileCheck {
     fn is_about_content(&self) -> bool {
-        let texts = self.contains.len() + self.lacks.len() + self.matches.len();
-        texts > 0 || self.sha256.is_some()
+        !self.texts().is_empty() || self.sha256.is_some()
     }
 
     /// Opens what the path leads to, or the link that it is. Reads nothing yet.
@@ -224,11 +214,7 @@ impl FileCheck {
             }
         }
         let text = String::from_utf8_lossy(&content);
-        wrong.extend(text_differences(
-            "it",
-            &text,
-            (&self.contains, &self.lacks, &self.matches),
-        ));
+        wrong.extend(self.texts().differences("it", &text));
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ const AUTHORITIES: [&str; 3] = [
 
 keys! {
     /// A web server answers as it should.
-    pub struct HttpCheck {
+    pub struct HttpCheck with texts {
         /// The address: http(s)://HOST:PORT/PATH; localhost is the container.
         pub url: NetworkTarget,
         /// The status, or a class such as "2xx"; any of a list. Below 400 if nothing is said.
@@ -47,15 +47,6 @@ keys! {
         /// Header fields of the answer: the name, and an expression that its value has to match.
         #[serde(default)]
         pub header: BTreeMap<String, Pattern>,
-        /// Texts that the body has to contain.
-        #[serde(default)]
-        pub contains: Many<String>,
-        /// Texts that the body must not contain.
-        #[serde(default)]
-        pub lacks: Many<String>,
-        /// Expressions that the body has to match.
-        #[serde(default)]
-        pub matches: Many<Pattern>,
         /// Header fields to send.
         #[serde(default)]
         pub request_header: BTreeMap<String, String>,
@@ -225,7 +216,7 @@ impl HttpCheck {
                 wrong.push(format!("header {name} is {found:?}, which lacks {pattern}"));
             }
         }
-        if self.contains.is_empty() && self.matches.is_empty() && self.lacks.is_empty() {
+        if self.texts().is_empty() {
             return Ok(wrong);
         }
         let mut body = Vec::new();
@@ -237,11 +228,7 @@ impl HttpCheck {
             }
         }
         let body = String::from_utf8_lossy(&body);
-        wrong.extend(super::owner::text_differences(
-            "the body",
-            &body,
-            (&self.contains, &self.lacks, &self.matches),
-        ));
+        wrong.extend(self.texts().differences("the body", &body));
         Ok(wrong)
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::owner::quoted;
+use super::texts::quoted;
 use crate::machine::{Command, is_command_unit};
 use crate::probe::check::{Probe, ProbeError, Scene, patience};
 use crate::probe::retry::{Beside, Look, until};

@@ -4,8 +4,37 @@
 //! [`keys!`], and its [`Probe`]. To add one: write both in a file here and add a line to [`kinds!`]
 //! below; the command line, probe files and the schema know it then.
 
-/// Defines the keys of a kind, to which those that every kind has are added.
+/// Defines the keys of a kind, to which those that every kind has are added, and `with texts` those
+/// that say what a content has to have.
 macro_rules! keys {
+    ($(#[$meta:meta])* pub struct $name:ident with texts { $($fields:tt)* }) => {
+        keys! {
+            $(#[$meta])*
+            pub struct $name {
+                $($fields)*
+                /// Texts that the content has to contain.
+                #[serde(default)]
+                pub contains: $crate::probe::value::Many<String>,
+                /// Texts that the content must not contain.
+                #[serde(default)]
+                pub lacks: $crate::probe::value::Many<String>,
+                /// Expressions that the content has to match.
+                #[serde(default)]
+                pub matches: $crate::probe::value::Many<$crate::probe::value::Pattern>,
+            }
+        }
+
+        impl $name {
+            /// What is asked of the content.
+            fn texts(&self) -> $crate::probe::kind::texts::Texts<'_> {
+                $crate::probe::kind::texts::Texts {
+                    contains: &self.contains,
+                    lacks: &self.lacks,
+                    matches: &self.matches,
+                }
+            }
+        }
+    };
     ($(#[$meta:meta])* pub struct $name:ident { $($fields:tt)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
@@ -52,6 +81,7 @@ mod package;
 mod port;
 mod process;
 mod system;
+mod texts;
 mod unit;
 mod unix_socket;
 

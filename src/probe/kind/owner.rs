@@ -1,14 +1,9 @@
-//! Whose something in a container is, in the container's own numbers and names; and what is wrong
-//! with a text.
+//! Whose something in a container is, in the container's own numbers and names.
 
 use std::collections::HashMap;
 use std::fs;
 
 use crate::machine::Guest;
-use crate::probe::value::Pattern;
-
-/// The longest piece of a text that an observation quotes.
-const QUOTED: usize = 200;
 
 /// A user of a container, as its `/etc/passwd` has it; passwd(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,35 +135,6 @@ pub(super) fn is_wanted(number: Option<u32>, names: &HashMap<u32, String>, wante
     wanted.parse() == Ok(number) || names.get(&number).is_some_and(|name| name == wanted)
 }
 
-/// What is wrong with a text that has to contain some texts, to lack others, and to match
-/// expressions.
-pub(super) fn text_differences(
-    what: &str,
-    text: &str,
-    (contains, lacks, matches): (&[String], &[String], &[Pattern]),
-) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let missing = contains.iter().filter(|piece| !text.contains(*piece));
-    wrong.extend(missing.map(|piece| format!("{what} lacks {piece:?}")));
-    let present = lacks.iter().filter(|piece| text.contains(*piece));
-    wrong.extend(present.map(|piece| format!("{what} has {piece:?}")));
-    let unmatched = matches.iter().filter(|pattern| !pattern.matches(text));
-    wrong.extend(unmatched.map(|pattern| format!("{what} does not match {pattern}")));
-    if let Some(last) = wrong.last_mut() {
-        last.push_str(": ");
-        last.push_str(&quoted(text));
-    }
-    wrong
-}
-
-/// The beginning of a text in one line, in quotes.
-pub(super) fn quoted(text: &str) -> String {
-    let text = text.trim_end();
-    let short: String = text.chars().take(QUOTED).collect();
-    let more = if short.len() < text.len() { "…" } else { "" };
-    format!("{short:?}{more}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,12 +147,5 @@ mod tests {
         assert_eq!(inside(&shifted, 1_000_033), Some(33));
         assert_eq!(inside(&shifted, 33), None);
         assert_eq!(inside(&shifted, 1_065_536), None);
-    }
-
-    #[test]
-    fn differences_quote_what_there_was() {
-        let wrong = text_differences("it", "one\n", (&["two".to_owned()], &[], &[]));
-        assert_eq!(wrong, ["it lacks \"two\": \"one\""]);
-        assert!(quoted(&"x".repeat(300)).ends_with("\"…"));
     }
 }

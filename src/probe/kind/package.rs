@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::looking::Looking;
-use super::owner::quoted;
+use super::texts::quoted;
 use crate::machine::Command;
 use crate::probe::check::{ProbeError, Scene};
 use crate::probe::retry::Look;

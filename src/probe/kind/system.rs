@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::looking::Looking;
-use super::owner::quoted;
+use super::texts::quoted;
 use crate::machine::{Command, ExitStatus, GuestError};
 use crate::probe::Patience;
 use crate::probe::check::{ProbeError, Scene};
