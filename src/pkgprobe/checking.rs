@@ -8,7 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use super::{Context, Phase, Plan, Problem};
 use crate::install;
 use crate::machine::Guest;
-use crate::probe::{Before, Check, Finding, Moment, Outcome, ProbeError, Scene, Stage};
+use crate::probe::{Before, Check, Finding, Outcome, ProbeError, Scene, Stage};
 use crate::progress::Step;
 use crate::report::CheckReport;
 
@@ -28,20 +28,13 @@ pub(super) async fn check(
     let scene = Scene {
         guest,
         before,
-        stage: Stage {
-            moment: match phase {
-                Phase::Reboot => Moment::Reboot,
-                Phase::Upgrade => Moment::Upgrade,
-                Phase::Install | Phase::Remove | Phase::Purge => Moment::Installation,
-            },
-            by_hand,
-        },
+        stage: Stage { phase, by_hand },
         patience: plan.patience,
     };
     let asked: Vec<(usize, &Check)> = plan
         .checks
         .iter()
-        .filter(|check| check.is_for(family))
+        .filter(|check| check.is_for(family) && check.is_after(phase))
         .enumerate()
         .collect();
     let (last, first): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(_, check)| check.is_last());

@@ -322,7 +322,8 @@ impl<'r, 'p> Course<'r, 'p> {
         gathering.await
     }
 
-    /// The checks that were asked for, and whether an upgrade has kept what was changed.
+    /// The checks that were asked for after the phase, and whether an upgrade has kept what was
+    /// changed.
     async fn check_present(&mut self, phase: Phase) -> Result<Vec<CheckReport>, Problem> {
         let (plan, context) = (self.run.plan, self.run.context);
         let before = match phase {
@@ -347,9 +348,10 @@ impl<'r, 'p> Course<'r, 'p> {
         Ok(checked)
     }
 
-    /// What has to hold of packages that are gone.
+    /// What has to hold of packages that are gone, and the checks that were asked for after that.
     async fn check_absent(&mut self, phase: Phase) -> Result<Vec<CheckReport>, Problem> {
-        let plan = self.run.plan;
+        let (plan, context) = (self.run.plan, self.run.context);
+        let standing = (&self.before, &self.by_hand);
         let (before, snapshot) = (&self.before, self.snapshot.as_ref());
         // The links by which postroj has enabled units are no package's.
         let links = self.by_hand.iter();
@@ -370,6 +372,7 @@ impl<'r, 'p> Course<'r, 'p> {
                 checked.push(leftovers);
                 report.leftovers = Some(left);
             }
+            checked.extend(checking::check(plan, context, guest, standing, phase).await?);
             Ok(checked)
         });
         checking.await

@@ -27,7 +27,8 @@ use crate::probe::{Check, Patience, ProbeError};
 use crate::progress::{Event, SharedProgress, Step};
 use crate::report::{CheckReport, ImageReport, PhaseReport, Verdict};
 
-pub use phase::{Lifecycle, Phase, UpgradeFrom};
+pub use crate::probe::Phase;
+pub use phase::{Lifecycle, UpgradeFrom};
 
 use artifacts::Artifacts;
 use course::Course;

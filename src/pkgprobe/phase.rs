@@ -1,69 +1,7 @@
-//! The phases of a package's life that a run goes through.
-
-use serde::Serialize;
+//! The life of packages that a run goes through.
 
 use crate::install::Package;
-
-/// What happens to the packages, after which the checks are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// They are installed; where there are none, the container has been booted.
-    Install,
-    /// The container is rebooted.
-    Reboot,
-    /// They are installed over an earlier version of theirs.
-    Upgrade,
-    /// They are removed.
-    Remove,
-    /// They are removed with all that is theirs.
-    Purge,
-}
-
-impl Phase {
-    /// Its name, as a command line has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Install => "install",
-            Self::Reboot => "reboot",
-            Self::Upgrade => "upgrade",
-            Self::Remove => "remove",
-            Self::Purge => "purge",
-        }
-    }
-
-    /// What has been done when it has gone well.
-    pub fn done(self) -> &'static str {
-        match self {
-            Self::Install => "installed",
-            Self::Reboot => "rebooted",
-            Self::Upgrade => "upgraded",
-            Self::Remove => "removed",
-            Self::Purge => "purged",
-        }
-    }
-
-    /// Whether the packages are there after it.
-    pub fn leaves_packages(self) -> bool {
-        matches!(self, Self::Install | Self::Reboot | Self::Upgrade)
-    }
-
-    /// Its place in the order of a life. A reboot and an upgrade have the same: either can be first.
-    fn rank(self) -> u8 {
-        match self {
-            Self::Install => 0,
-            Self::Reboot | Self::Upgrade => 1,
-            Self::Remove => 2,
-            Self::Purge => 3,
-        }
-    }
-}
-
-impl std::fmt::Display for Phase {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
+use crate::probe::Phase;
 
 /// The life that packages are led through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +26,17 @@ pub enum UpgradeFrom {
     Packages(Vec<Package>),
 }
 
+/// The place of a phase in the order of a life. A reboot and an upgrade have the same: either can be
+/// first.
+fn rank(phase: Phase) -> u8 {
+    match phase {
+        Phase::Install => 0,
+        Phase::Reboot | Phase::Upgrade => 1,
+        Phase::Remove => 2,
+        Phase::Purge => 3,
+    }
+}
+
 impl Default for Lifecycle {
     fn default() -> Self {
         Self::new(&[])
@@ -105,7 +54,7 @@ impl Lifecycle {
             }
         }
         // Stable: what has the same rank stays as it is.
-        ordered.sort_by_key(|phase| phase.rank());
+        ordered.sort_by_key(|phase| rank(*phase));
         Self {
             phases: ordered,
             upgrade_from: None,

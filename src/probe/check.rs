@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::{Baseline, Before, Moment, Outcome, Patience, Stage, StartedBy, UnitName};
+use super::{Baseline, Before, Outcome, Patience, Phase, Stage, StartedBy, UnitName};
 use crate::image::Family;
 use crate::machine::{Guest, GuestError};
 
@@ -68,9 +68,9 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// What a unit was before what has just happened.
     pub(super) async fn unit_before(&self, unit: &UnitName) -> Result<Baseline, GuestError> {
-        match self.stage.moment {
+        match self.stage.phase {
             // All that is up has been started by the boot.
-            Moment::Reboot => Ok(Baseline::default()),
+            Phase::Reboot => Ok(Baseline::default()),
             _ => self.before.unit(self.guest, unit).await,
         }
     }
@@ -148,6 +148,7 @@ pub struct Check {
     pub(super) title: Option<String>,
     pub(super) expected: Option<String>,
     pub(super) families: Vec<Family>,
+    pub(super) phases: Vec<Phase>,
     pub(super) probe: Arc<dyn Probe>,
 }
 
@@ -190,6 +191,21 @@ impl Check {
     /// Whether it is for a distribution of this family.
     pub fn is_for(&self, family: Option<Family>) -> bool {
         self.families.is_empty() || family.is_some_and(|family| self.families.contains(&family))
+    }
+
+    /// The phases after which it is made, where its author names them.
+    pub fn phases(&self) -> &[Phase] {
+        &self.phases
+    }
+
+    /// Whether it is made after a phase; without a word of its author's, after those that leave the
+    /// packages installed.
+    pub fn is_after(&self, phase: Phase) -> bool {
+        if self.phases.is_empty() {
+            phase.leaves_packages()
+        } else {
+            self.phases.contains(&phase)
+        }
     }
 
     /// Starts what has to be up for it, and gives what is left to do.

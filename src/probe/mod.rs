@@ -34,7 +34,7 @@ pub use listeners::{Listener, listeners};
 pub use network::{NetworkError, NetworkTarget, Prober, Protocol};
 pub use probe_file::{ProbeFile, ProbeFileError};
 pub use processes::{Process, processes, wait_for_ends};
-pub use stage::{Moment, Stage};
+pub use stage::{Phase, Stage};
 pub use unit::{Baseline, Begun, StartedBy, UnitName, UnitNameError, UnitProbe, baseline};
 pub use value::{Many, Mode, Pattern, Scalar, Span};
 

@@ -187,7 +187,7 @@ mod tests {
             error("[[unit]]\nname = \"a\"\nenabeld = true\n"),
             "x.toml:3: unknown field `enabeld`, expected one of `name`, `active`, `start`, \
              `exists`, `enabled`, `autostart`, `settle`, `restarts`, `result`, `sub-state`, `property`, \
-             `title`, `timeout`, `family`; did you mean `enabled`?"
+             `title`, `timeout`, `family`, `after`; did you mean `enabled`?"
         );
         assert!(error("[[htp]]\n").ends_with("did you mean `http`?"));
         assert!(error("\n[[http]]\nurl = 'x'\n").starts_with("x.toml:3: "));

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::kind::Autostart;
-use super::{Moment, Outcome, Patience, Stage};
+use super::{Outcome, Patience, Phase, Stage};
 use crate::image::Family;
 use crate::machine::{Guest, GuestError, Unit, UnitState};
 
@@ -195,7 +195,7 @@ impl<'a> UnitProbe<'a> {
             return Ok(Begun::Refused(Outcome::failed(not_loaded(&state))));
         }
         let started_by = self.started_by(&state);
-        if let (Some((expected, family)), Moment::Installation) = (self.autostart, at.moment)
+        if let (Some((expected, family)), Phase::Install) = (self.autostart, at.phase)
             && let Some(refused) = expected.refuses(&state, started_by, family)
         {
             return Ok(Begun::Refused(Outcome::failed(refused)));

@@ -373,6 +373,125 @@ fn what_runs_on_after_its_removal() {
     .stdout_has("0.0.0.0:7007 perl still listens");
 }
 
+/// A daemon with a port, a user and a configuration that stays until a purge.
+fn listening_tick(place: &Place) -> String {
+    let listen = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 7008, Listen => 1) or die; sleep 3600";
+    let unit =
+        "[Service]\nExecStart=/usr/bin/perl /usr/lib/tick\n[Install]\nWantedBy=multi-user.target\n";
+    let postinst = format!(
+        "id tick >/dev/null 2>&1 || useradd --system tick; {}",
+        STARTED[0].1
+    );
+    let postrm = format!(
+        "{}; if [ \"$1\" = purge ]; then userdel tick; fi",
+        STARTED[2].1
+    );
+    Package {
+        files: &[
+            ("/usr/lib/systemd/system/tick.service", unit),
+            ("/usr/lib/tick", listen),
+            ("/etc/tick.conf", "interval=1\n"),
+        ],
+        scripts: &[("postinst", &postinst), STARTED[1], ("postrm", &postrm)],
+        ..tick("1.0")
+    }
+    .build(place)
+}
+
+/// Phase, kind and target of the checks that were asked for, each with whether it holds.
+fn asked(outcome: &Outcome) -> Vec<String> {
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let checks = report["images"][0]["checks"].as_array().expect("a list");
+    let mine = checks.iter().filter(|check| check["title"] == "mine");
+    mine.map(|check| {
+        let word = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
+        let held = if check["passed"] == true {
+            "ok"
+        } else {
+            "FAILED"
+        };
+        format!(
+            "{} {} {}: {held}",
+            word("phase"),
+            word("kind"),
+            word("target")
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn checks_after_the_phases_that_they_name() {
+    let place = Place::direct();
+    let package = listening_tick(&place);
+    let life = "--lifecycle=install,reboot,remove,purge";
+    let checks = [
+        "unit:tick,exists=false,after=remove",
+        "unit:systemd-journald,after=remove",
+        "port:7008",
+        "port:7008,listening=false,after=remove",
+        "file:/etc/tick.conf,after=remove",
+        "file:/etc/tick.conf,exists=false,after=purge",
+        "process:perl,running=false,after=remove",
+        "user:tick,after=install,after=remove",
+        "user:tick,exists=false,after=purge",
+        "package:tick,installed=false,after=remove,after=purge",
+    ];
+    let checks = checks.map(|check| format!("--check={check},title=mine"));
+    let mut arguments: Vec<&str> = vec![life, "--json"];
+    arguments.extend(checks.iter().map(String::as_str));
+    let outcome = run(&place, IMAGE, &package, &arguments).exits(0);
+    assert_eq!(
+        asked(&outcome),
+        [
+            "install port tcp/7008: ok",
+            "install user tick: ok",
+            "reboot port tcp/7008: ok",
+            "remove unit tick.service: ok",
+            "remove unit systemd-journald.service: ok",
+            "remove port tcp/7008: ok",
+            "remove file /etc/tick.conf: ok",
+            "remove process perl: ok",
+            "remove user tick: ok",
+            "remove package tick: ok",
+            "purge file /etc/tick.conf: ok",
+            "purge user tick: ok",
+            "purge package tick: ok",
+        ],
+        "{outcome}"
+    );
+}
+
+/// What does not hold ends the life there, as after any phase.
+#[test]
+fn a_check_after_a_removal_that_fails() {
+    let place = Place::direct();
+    let package = listening_tick(&place);
+    let probe = place.scratch().join("probe.toml");
+    let text = "[[file]]\ntitle = 'mine'\npath = '/etc/tick.conf'\nexists = false\n\
+        timeout = '300ms'\nafter = ['remove']\n\n\
+        [[user]]\ntitle = 'mine'\nname = 'tick'\nexists = false\nafter = 'purge'\n";
+    std::fs::write(&probe, text).expect("write");
+    let probe = format!("--probe={}", probe.display());
+    let arguments = ["--lifecycle=install,remove,purge", "--json", &probe];
+    let outcome = run(&place, IMAGE, &package, &arguments)
+        .exits(1)
+        .stdout_has("it is there, a file");
+    assert_eq!(asked(&outcome), ["remove file /etc/tick.conf: FAILED"]);
+    // A run without these phases has other things to do, and says so.
+    run(&place, IMAGE, &package, &["--json", &probe])
+        .exits(0)
+        .stderr_has("check file /etc/tick.conf: it is made after remove, which --lifecycle does not have: it is left out")
+        .stderr_has("check user tick: it is made after purge");
+    // Whoever types it for such a run is mistaken.
+    let typed = "--check=file:/x,exists=false,after=reboot,after=purge";
+    run(&place, IMAGE, &package, &["--lifecycle=remove", typed])
+        .exits(2)
+        .stderr_has(
+            "check file /x: it is made after reboot and purge, which --lifecycle does not have",
+        );
+}
+
 /// A service that takes its time to stop holds the reboot up: that is when postroj goes.
 fn ended_while_rebooting(place: &Place, signal: Signal, code: i32) {
     // The first container makes what the host keeps for all of them.

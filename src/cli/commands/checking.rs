@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postroj::duration;
+use postroj::pkgprobe::Phase;
 use postroj::probe::{
     Autostart, Check, CheckError, Checks, NetworkCheck, NetworkTarget, Patience, ProbeFile,
     UnitCheck, UnitName,
@@ -69,8 +70,12 @@ impl Checking {
         self.declared.extend(checks);
     }
 
-    /// What was typed → what was meant.
-    pub(crate) fn checks(&self) -> Result<Vec<Check>, CommandError> {
+    /// What was typed → what was meant, for packages that go through these phases.
+    ///
+    /// A check that is typed for phases that there are not is a mistake; one of a file is noted, which
+    /// may be meant for other runs as well.
+    pub(crate) fn checks(&self, phases: &[Phase]) -> Result<Vec<Check>, CommandError> {
+        let is_made = |check: &Check| phases.iter().any(|phase| check.is_after(*phase));
         let mut typed = Checks::default();
         for unit in &self.units {
             let name = UnitName::parse(unit).map_err(CommandError::usage)?;
@@ -83,6 +88,10 @@ impl Checking {
         for check in &self.checks {
             typed.add_words(check).map_err(wrong)?;
         }
+        let made = typed.clone().into_checks().map_err(wrong)?;
+        if let Some(check) = made.iter().find(|check| !is_made(check)) {
+            return Err(CommandError::usage(never(check)));
+        }
         for probe in &self.probes {
             let file = ProbeFile::load(probe).map_err(CommandError::usage)?;
             file.notes.iter().for_each(|note| tell(note));
@@ -92,7 +101,11 @@ impl Checking {
         if let Some(expected) = self.expect_autostart {
             typed.expect_autostart(expected);
         }
-        typed.into_checks().map_err(wrong)
+        let all = typed.into_checks().map_err(wrong)?;
+        for check in all.iter().filter(|check| !is_made(check)) {
+            tell(&format!("{}: it is left out", never(check)));
+        }
+        Ok(all)
     }
 
     /// How long checks may take.
@@ -104,6 +117,17 @@ impl Checking {
             check: self.check_timeout,
         }
     }
+}
+
+/// Says of a check that it is made after phases that the run does not have.
+fn never(check: &Check) -> String {
+    let phases: Vec<&str> = check.phases().iter().map(|phase| phase.name()).collect();
+    format!(
+        "check {} {}: it is made after {}, which --lifecycle does not have",
+        check.kind(),
+        check.target(),
+        phases.join(" and ")
+    )
 }
 
 fn wrong(error: CheckError) -> CommandError {

@@ -58,13 +58,18 @@ impl From<PhaseName> for Phase {
 }
 
 impl Life {
-    /// What was typed → what was meant.
-    pub(crate) fn lifecycle(&self, packages: &[Package]) -> Result<Lifecycle, CommandError> {
+    /// The phases, in their order.
+    pub(crate) fn phases(&self) -> Vec<Phase> {
         let mut phases: Vec<Phase> = self.lifecycle.iter().copied().map(Phase::from).collect();
         if phases.is_empty() && !self.upgrade_from.is_empty() {
             phases.push(Phase::Upgrade);
         }
-        let mut lifecycle = Lifecycle::new(&phases);
+        Lifecycle::new(&phases).phases().to_vec()
+    }
+
+    /// What was typed → what was meant.
+    pub(crate) fn lifecycle(&self, packages: &[Package]) -> Result<Lifecycle, CommandError> {
+        let mut lifecycle = Lifecycle::new(&self.phases());
         lifecycle.upgrade_from = self.upgrade_from()?;
         lifecycle.before_upgrade.clone_from(&self.before_upgrade);
         lifecycle.strict_purge = self.strict_purge;

@@ -48,6 +48,10 @@ macro_rules! keys {
             /// The families of distributions that it is for; all of them, if none is named.
             #[serde(default)]
             pub family: $crate::probe::value::Many<$crate::image::Family>,
+            /// The phases of the packages' life after which it is made; those that leave them
+            /// installed (install, reboot, upgrade), if none is named.
+            #[serde(default)]
+            pub after: $crate::probe::value::Many<$crate::probe::Phase>,
         }
 
         impl $crate::probe::kind::Keys for $name {
@@ -61,6 +65,10 @@ macro_rules! keys {
 
             fn families(&self) -> Vec<$crate::image::Family> {
                 self.family.0.clone()
+            }
+
+            fn phases(&self) -> Vec<$crate::probe::Phase> {
+                self.after.0.clone()
             }
         }
     };
@@ -90,6 +98,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Phase;
 use super::check::{Check, Probe};
 use super::value::Span;
 use super::words::{Parts, Words, WordsError};
@@ -118,6 +127,8 @@ trait Keys {
     fn timeout(&self) -> Option<Span>;
 
     fn families(&self) -> Vec<Family>;
+
+    fn phases(&self) -> Vec<Phase>;
 }
 
 /// Makes a check of what is asked, if it makes sense.
@@ -136,6 +147,7 @@ fn into_check<T: Keys + Probe + Serialize + 'static>(
         title: asked.title(),
         expected: expected(&asked, target_key),
         families: asked.families(),
+        phases: asked.phases(),
         probe: Arc::new(asked),
     })
 }
@@ -145,7 +157,7 @@ fn expected(check: &impl Serialize, target_key: &str) -> Option<String> {
     let Ok(serde_json::Value::Object(keys)) = serde_json::to_value(check) else {
         return None;
     };
-    let known = [target_key, "title", "timeout", "family"];
+    let known = [target_key, "title", "timeout", "family", "after"];
     let words: Vec<String> = keys
         .into_iter()
         .filter(|(key, _)| !known.contains(&key.as_str()))

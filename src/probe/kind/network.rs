@@ -25,6 +25,7 @@ impl NetworkCheck {
             title: None,
             timeout: None,
             family: crate::probe::Many::default(),
+            after: crate::probe::Many::default(),
         }
     }
 }

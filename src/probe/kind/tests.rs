@@ -175,6 +175,17 @@ fn mistakes_are_named() {
 }
 
 #[test]
+fn checks_name_the_phases_after_which_they_are_made() {
+    let usual = check("file:/x");
+    assert!(usual.is_after(Phase::Install) && usual.is_after(Phase::Upgrade));
+    assert!(!usual.is_after(Phase::Remove));
+    let named = check("file:/x,exists=false,after=remove,after=purge");
+    assert!(named.is_after(Phase::Remove) && named.is_after(Phase::Purge));
+    assert!(!named.is_after(Phase::Install));
+    assert!(error("file:/x,after=boot").contains("unknown variant `boot`"));
+}
+
+#[test]
 fn every_kind_has_its_target_among_its_keys() {
     for (kind, target) in KINDS {
         let colon = if target.is_empty() { "" } else { ":a" };

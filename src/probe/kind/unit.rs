@@ -167,6 +167,7 @@ impl UnitCheck {
             title: None,
             timeout: None,
             family: crate::probe::Many::default(),
+            after: crate::probe::Many::default(),
         }
     }
 

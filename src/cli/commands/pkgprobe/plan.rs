@@ -5,6 +5,7 @@ use postroj::install::Package;
 use postroj::machine::Profile;
 use postroj::matrix::{Facts, packages_for};
 use postroj::pkgprobe::{Keep, Plan};
+use postroj::probe::Check;
 
 use super::{BootProfile, KeepWhen, Pkgprobe};
 use crate::cli::commands::running::Run;
@@ -27,13 +28,14 @@ impl Pkgprobe {
         let facts: Vec<Facts> = facts
             .map(|image| Facts::of(&catalogue, image, &platform))
             .collect();
+        let checks = self.checking.checks(&self.life.phases())?;
         let mut plans = Vec::with_capacity(facts.len());
         for (image, facts) in selection.images.iter().zip(&facts) {
             let packages = packages_for(&self.packages, facts).map_err(CommandError::usage)?;
             for package in &packages {
                 package.check().map_err(CommandError::usage)?;
             }
-            plans.push(self.plan_for(image.clone(), packages, settings)?);
+            plans.push(self.plan_for(image.clone(), packages, checks.clone(), settings)?);
         }
         let mut notes = Vec::new();
         for rule in &self.packages {
@@ -57,6 +59,7 @@ impl Pkgprobe {
         &self,
         image: Reference,
         packages: Vec<Package>,
+        checks: Vec<Check>,
         settings: &Settings,
     ) -> Result<Plan, CommandError> {
         Ok(Plan {
@@ -70,7 +73,7 @@ impl Pkgprobe {
             },
             lifecycle: self.life.lifecycle(&packages)?,
             packages,
-            checks: self.checking.checks()?,
+            checks,
             patience: self.checking.patience(),
             boot_timeout: self.boot_timeout,
             install_timeout: self.install_timeout,
