@@ -136,6 +136,8 @@ pub struct UnitProbe<'a> {
     deadline: Instant,
     /// Whether the package has to have started it, where that is asked, on a distribution of a family.
     autostart: Option<(Autostart, Option<Family>)>,
+    /// How often systemd may restart it.
+    restarts: u32,
 }
 
 /// How a check has begun.
@@ -163,6 +165,7 @@ impl<'a> UnitProbe<'a> {
             patience,
             deadline: Instant::now() + patience.unit,
             autostart: None,
+            restarts: 0,
         })
     }
 
@@ -180,6 +183,11 @@ impl<'a> UnitProbe<'a> {
     /// Holds the package to starting the unit, or to leaving it alone.
     pub(super) fn expect_autostart(&mut self, expected: Autostart, family: Option<Family>) {
         self.autostart = Some((expected, family));
+    }
+
+    /// Puts up with so many restarts by systemd.
+    pub(super) fn allow_restarts(&mut self, most: u32) {
+        self.restarts = most;
     }
 
     /// How much of its time is left.
@@ -277,18 +285,26 @@ impl<'a> UnitProbe<'a> {
             if started_by == StartedBy::Image && state.is_active() {
                 return Ok(Outcome::passed(state.to_string()));
             }
+            let restarts = state.restarts.saturating_sub(self.baseline.restarts);
+            // systemd 254 and newer has a "failed-before-auto-restart" as well.
+            let is_restarting = state.sub_state.contains("auto-restart");
+            let has_restarted =
+                restarts > self.restarts || (is_restarting && restarts == self.restarts);
+            let is_down = matches!(state.active_state.as_str(), "failed" | "inactive")
+                && !state.has_job
+                && !is_restarting;
             if let Some(first) = &first_run
                 && !is_same_run(first, &state)
             {
+                if self.restarts > 0 && !has_restarted && !is_down {
+                    first_run = None;
+                    continue;
+                }
                 return Ok(Outcome::failed(format!(
                     "{state}: it did not stay up for {} s",
                     self.patience.settle.as_secs_f64()
                 )));
             }
-            let has_restarted = state.restarts > self.baseline.restarts
-                || state.sub_state.starts_with("auto-restart");
-            let is_down =
-                matches!(state.active_state.as_str(), "failed" | "inactive") && !state.has_job;
             if has_restarted || is_down {
                 return Ok(Outcome::failed(state.to_string()));
             }

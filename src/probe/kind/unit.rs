@@ -306,6 +306,7 @@ impl Probe for UnitCheck {
         if let Some(expected) = self.autostart {
             probe.expect_autostart(expected, install::family(scene.guest));
         }
+        probe.allow_restarts(self.restarts.unwrap_or_default());
         let begun = probe.start(scene.stage).await?;
         Ok(Box::pin(async move {
             let by = match begun {
