@@ -200,6 +200,10 @@ impl<'r, 'p> Course<'r, 'p> {
             let mut before = Before::look(guest, &plan.checks).await?;
             before.mark();
             let installed = unbroken(install(guest, ready, left, caching).await)?;
+            if installed.is_ok() {
+                // A package manager need not tell systemd that files have gone.
+                guest.reload().await?;
+            }
             Ok((before, installed))
         });
         let (before, installed) = installing.await?;
