@@ -5,6 +5,7 @@
 //! begun, nothing has been changed: the repositories are asked, what is needed is downloaded and
 //! kept for the next container, and only the failure that comes after that is a verdict.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,6 @@ use crate::packages::{self, Lease};
 
 /// Where packages from outside are put in a container.
 const DIRECTORY: &str = "/var/cache/postroj";
-
-/// Below so many free bytes a failed installation is put down to the want of space.
-pub(super) const NO_SPACE: u64 = 8 << 20;
 
 /// What may be used beside the network.
 #[derive(Debug, Default)]
@@ -61,18 +59,35 @@ pub async fn install_version(
 }
 
 /// Puts what is a file of the host where the package manager finds it.
-fn copy_in(guest: &Guest, packages: &[Ready]) -> Result<Vec<Item>, GuestError> {
+fn copy_in(guest: &Guest, packages: &[Ready]) -> Result<Vec<Item>, InstallError> {
     let items = packages.iter().enumerate().map(|(number, package)| {
         Ok(match package {
             Ready::Name(name) => Item::Name(name.clone()),
             Ready::File { name, file } => {
                 let directory = format!("{DIRECTORY}/{number}");
                 let name = package::safe_file_name(Path::new(name));
-                Item::File(guest.copy_in(file, &directory, &name)?)
+                let copied = guest.copy_in(file, &directory, &name);
+                Item::File(copied.map_err(|error| not_copied(guest, error))?)
             }
         })
     });
     items.collect()
+}
+
+fn not_copied(guest: &Guest, error: GuestError) -> InstallError {
+    match (&error, guest.space()) {
+        (GuestError::File { source, .. }, Ok(space))
+            if source.kind() == io::ErrorKind::StorageFull =>
+        {
+            InstallError::NoSpace {
+                space,
+                status: error.to_string(),
+                output: String::new(),
+                fault: Fault::Package,
+            }
+        }
+        _ => error.into(),
+    }
 }
 
 async fn install_items(
@@ -154,10 +169,10 @@ impl Installation<'_> {
                 Err(Stop::Guest(error)) => return Err(error.into()),
                 Err(Stop::Failed(failed)) if self.manager.has_begun(&failed.output) => {
                     let fault = self.manager.fault(&failed.output);
-                    return Err(self.failure(fault, failed));
+                    return Err(self.failure(fault, Fault::Package, failed));
                 }
                 Err(Stop::Failed(failed)) if failed.is_cut() => {
-                    return Err(self.failure(Fault::Repository, failed));
+                    return Err(self.failure(Fault::Repository, Fault::Package, failed));
                 }
                 Err(Stop::Failed(failed)) if self.caching.offline => {
                     return Err(self.offline(failed));
@@ -268,7 +283,13 @@ impl Installation<'_> {
                 } else {
                     self.manager.fault(&failed.output)
                 };
-                self.failure(fault, failed)
+                // What the repositories have to say is no package's size.
+                let filled = if is_refresh {
+                    Fault::Repository
+                } else {
+                    Fault::Package
+                };
+                self.failure(fault, filled, failed)
             }
         }
     }
@@ -292,15 +313,19 @@ impl Installation<'_> {
         }
     }
 
-    fn failure(&self, fault: Fault, failed: Failed) -> InstallError {
+    /// A failure whose fault is known, and who has filled the container's disk if that is full.
+    fn failure(&self, fault: Fault, filled: Fault, failed: Failed) -> InstallError {
         let manager = self.manager.name();
         let status = self.status(failed.end);
         let output = failed.output;
-        if self.guest.free_space().is_ok_and(|free| free < NO_SPACE) {
+        if let Ok(space) = self.guest.space()
+            && space.is_full()
+        {
             return InstallError::NoSpace {
-                manager,
-                status,
+                space,
+                status: format!("{manager}, {status}"),
                 output,
+                fault: filled,
             };
         }
         match fault {

@@ -25,7 +25,7 @@ pub use package::{Package, PackageError};
 pub use removal::{Removal, remove};
 
 use crate::image::Family;
-use crate::machine::{Command, ExitStatus, Guest, GuestError};
+use crate::machine::{Command, ExitStatus, Guest, GuestError, Space};
 
 /// What a package manager is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,15 +211,17 @@ pub enum InstallError {
         /// What it wrote.
         output: String,
     },
-    /// The container's writable layer is full.
-    #[error("no space is left in the container's writable layer, {manager}: {status}")]
+    /// What the container may write is full.
+    #[error("no space is left on the container's disk ({space}): {status}")]
     NoSpace {
-        /// The package manager.
-        manager: &'static str,
-        /// How it ended.
+        /// What there is of it.
+        space: Space,
+        /// What failed for the want of it.
         status: String,
-        /// What it wrote.
+        /// What the package manager wrote.
         output: String,
+        /// Who has filled it.
+        fault: Fault,
     },
     /// The package manager failed to remove the packages.
     #[error("{manager} did not {removal} the packages: {status}")]
@@ -269,7 +271,15 @@ pub enum InstallError {
 impl InstallError {
     /// Whether it speaks against the package, and not against the world around it.
     pub fn is_packages_fault(&self) -> bool {
-        matches!(self, Self::Package { .. } | Self::Removal { .. })
+        matches!(
+            self,
+            Self::Package { .. }
+                | Self::Removal { .. }
+                | Self::NoSpace {
+                    fault: Fault::Package,
+                    ..
+                }
+        )
     }
 
     /// Whether it is a mistake in what was asked for.
@@ -280,6 +290,8 @@ impl InstallError {
     /// What the package manager wrote.
     pub fn output(&self) -> Option<&str> {
         match self {
+            // The package's file did not even fit.
+            Self::NoSpace { output, .. } if output.is_empty() => None,
             Self::Package { output, .. }
             | Self::Repository { output, .. }
             | Self::Offline { output, .. }

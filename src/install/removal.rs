@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::installation::NO_SPACE;
 use super::inventory::PATIENCE;
-use super::{InstallError, Installed, Item, PackageManager, detect};
+use super::{Fault, InstallError, Installed, Item, PackageManager, detect};
 use crate::machine::{Guest, GuestError};
 
 /// What becomes of packages that go.
@@ -85,18 +84,18 @@ pub async fn remove(
         Err(error) => return Err(error.into()),
     };
     let manager = manager.name();
-    Err(if guest.free_space().is_ok_and(|free| free < NO_SPACE) {
-        InstallError::NoSpace {
-            manager,
-            status,
+    Err(match guest.space() {
+        Ok(space) if space.is_full() => InstallError::NoSpace {
+            space,
+            status: format!("{manager}, {status}"),
             output,
-        }
-    } else {
-        InstallError::Removal {
+            fault: Fault::Package,
+        },
+        _ => InstallError::Removal {
             manager,
             removal,
             status,
             output,
-        }
+        },
     })
 }

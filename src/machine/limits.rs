@@ -76,6 +76,11 @@ impl Limits {
         }
     }
 
+    /// Whether a container with these limits writes on the disk, and so on what the host has left there.
+    pub fn are_on_disk(&self) -> bool {
+        matches!(self.writable(Path::new("")), Writable::Disk { .. })
+    }
+
     /// The files of cgroups that set the limits, with what goes there, for version 1 or 2; whether
     /// somebody has asked for it.
     pub(super) fn files(&self, version: u8) -> Vec<(&'static str, String, bool)> {

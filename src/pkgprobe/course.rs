@@ -7,7 +7,7 @@ use super::checking;
 use super::configuration::{Configuration, Edits};
 use super::snapshot::Snapshot;
 use super::{
-    Keep, Phase, Problem, Run, Supplies, UpgradeFrom, complete, evidence, leftovers, removed,
+    Keep, Phase, Problem, Run, Supplies, UpgradeFrom, complete, evidence, leftovers, removed, room,
 };
 use crate::image::ReadyImage;
 use crate::install::{
@@ -318,8 +318,12 @@ impl<'r, 'p> Course<'r, 'p> {
             let failed: Vec<(usize, &CheckReport)> = numbered
                 .filter(|(_, check)| !check.outcome.passed)
                 .collect();
-            let evidence = evidence::of_checks(guest, &failed).await;
+            let mut evidence = evidence::of_checks(guest, &failed).await;
             let all_hold = failed.is_empty();
+            if !all_hold && let Some(room) = room::evidence(guest) {
+                let failed = failed.iter().map(|(number, _)| *number);
+                evidence.insert(0, room.about_checks(failed.collect()));
+            }
             report.evidence.extend(evidence);
             Ok(all_hold)
         });

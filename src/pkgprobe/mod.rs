@@ -8,6 +8,7 @@ mod evidence;
 mod leftovers;
 mod phase;
 mod removed;
+mod room;
 mod snapshot;
 
 use std::fs::File;
@@ -189,6 +190,12 @@ pub async fn run(
         Some(Err(problem)) => describe(&mut report, &problem),
         Some(Ok(())) => judge(&mut report),
         None => report.error = Some("interrupted".to_owned()),
+    }
+    if report.verdict == Verdict::Failed
+        && let Some(why) = room::hosts_fault(&plan.isolation.limits, context.images.storage())
+    {
+        report.verdict = Verdict::Error;
+        report.error = Some(why);
     }
     if let (Some(artifacts), Some(machine), false) = (&artifacts, &machine, is_cancelled) {
         let units: Vec<String> = plan

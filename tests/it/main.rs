@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod crash_disk;
 mod distributions;
+mod full_host;
 mod goss;
 mod help;
 mod layers;

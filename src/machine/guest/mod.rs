@@ -25,6 +25,7 @@ pub use query::{Properties, SocketUnit};
 pub use unit::{Unit, UnitState};
 
 use super::rootfs::Rootfs;
+use super::space::Space;
 use super::users;
 use link::Link;
 
@@ -232,10 +233,9 @@ impl Guest {
         Ok(())
     }
 
-    /// The bytes that the container can still write.
-    pub fn free_space(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(self.root.as_fd())?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    /// The room where the container writes.
+    pub fn space(&self) -> io::Result<Space> {
+        Space::of(self.root.as_fd())
     }
 }
 
