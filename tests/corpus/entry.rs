@@ -14,19 +14,38 @@ pub(crate) enum Verdict {
     Passed,
     /// The package is at fault: it does not install, and what the report says of that has this text.
     NotInstalled(&'static str),
-    /// The package is at fault: these checks fail, and no others. Each is a target and a text that
-    /// what was seen last has.
-    Failed(Vec<(&'static str, &'static str)>),
+    /// The package is at fault: another phase of its life fails, and what the report says of that has
+    /// this text.
+    PhaseFailed(&'static str, &'static str),
+    /// The package is at fault: these checks fail, and no others.
+    Failed(Vec<Failing>),
+    /// Something else than the package is in the way, and the report says this of it.
+    Untold(&'static str),
+}
+
+/// A check that fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failing {
+    /// After which phase.
+    pub(crate) phase: &'static str,
+    /// The start of its target, or of its kind and its target.
+    pub(crate) target: &'static str,
+    /// What was seen last has this text.
+    pub(crate) seen: &'static str,
 }
 
 /// Packages whose verdict is known.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
+    /// What it is good or bad at.
+    pub(crate) group: &'static str,
     /// What there is to know of it, in a few words.
     pub(crate) what: &'static str,
     /// The packages that are installed, in this order.
     pub(crate) packages: Vec<Deb>,
+    /// Those that they upgrade.
+    pub(crate) earlier: Vec<Deb>,
     /// Files that are no packages, but given for ones: name, content.
     pub(crate) fakes: Vec<(&'static str, &'static [u8])>,
     /// Further arguments.
@@ -38,6 +57,8 @@ pub(crate) struct Entry {
     pub(crate) started: Vec<(&'static str, &'static str)>,
     /// What the report has to hold as evidence.
     pub(crate) shows: Vec<&'static str>,
+    /// What has to be listed as left behind.
+    pub(crate) leaves: Vec<&'static str>,
     /// Seconds that it waits for, beside the work: those that wait long are begun first.
     pub(crate) waits: u32,
 }
@@ -47,20 +68,29 @@ impl Entry {
     pub(crate) fn new(name: &'static str, what: &'static str) -> Self {
         Self {
             name,
+            group: "",
             what,
             packages: Vec::new(),
+            earlier: Vec::new(),
             fakes: Vec::new(),
             arguments: Vec::new(),
             verdict: Verdict::Passed,
             differs: Vec::new(),
             started: Vec::new(),
             shows: Vec::new(),
+            leaves: Vec::new(),
             waits: 0,
         }
     }
 
     pub(crate) fn package(mut self, package: Deb) -> Self {
         self.packages.push(package);
+        self
+    }
+
+    /// A package that is upgraded.
+    pub(crate) fn earlier(mut self, package: Deb) -> Self {
+        self.earlier.push(package);
         self
     }
 
@@ -84,6 +114,11 @@ impl Entry {
         self.arguments(["--check-network", url])
     }
 
+    /// Makes a check of any kind.
+    pub(crate) fn check(self, check: &str) -> Self {
+        self.arguments(["--check", check])
+    }
+
     /// Checks that there is an answer to HTTP on the port that most entries use.
     pub(crate) fn http(self) -> Self {
         self.network("http://localhost:8080/")
@@ -94,11 +129,36 @@ impl Entry {
         self
     }
 
-    /// One more check fails: the start of its target, and what is seen.
-    pub(crate) fn fails(mut self, target: &'static str, seen: &'static str) -> Self {
+    pub(crate) fn phase_fails(mut self, phase: &'static str, text: &'static str) -> Self {
+        self.verdict = Verdict::PhaseFailed(phase, text);
+        self
+    }
+
+    pub(crate) fn untold(mut self, text: &'static str) -> Self {
+        self.verdict = Verdict::Untold(text);
+        self
+    }
+
+    /// One more check fails after the installation: the start of its target, and what is seen.
+    pub(crate) fn fails(self, target: &'static str, seen: &'static str) -> Self {
+        self.fails_after("install", target, seen)
+    }
+
+    /// One more check fails after a phase.
+    pub(crate) fn fails_after(
+        mut self,
+        phase: &'static str,
+        target: &'static str,
+        seen: &'static str,
+    ) -> Self {
+        let failing = Failing {
+            phase,
+            target,
+            seen,
+        };
         match &mut self.verdict {
-            Verdict::Failed(checks) => checks.push((target, seen)),
-            verdict => *verdict = Verdict::Failed(vec![(target, seen)]),
+            Verdict::Failed(checks) => checks.push(failing),
+            verdict => *verdict = Verdict::Failed(vec![failing]),
         }
         self
     }
@@ -120,6 +180,11 @@ impl Entry {
 
     pub(crate) fn shows(mut self, text: &'static str) -> Self {
         self.shows.push(text);
+        self
+    }
+
+    pub(crate) fn leaves(mut self, what: &'static str) -> Self {
+        self.leaves.push(what);
         self
     }
 

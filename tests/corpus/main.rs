@@ -1,8 +1,9 @@
 //! Never wrong: packages that are built here, each with a known verdict, on four Debian releases.
 //!
-//! A run of this test takes every entry of [`entries`] to one release, another one for each in
-//! turn. With `--full` each is taken to all of them, `--runs` times over; `make test-full` does
-//! that. Nothing is tried a second time, and no verdict but the known one is put up with.
+//! A run of this test takes some of the [`entries`], of every kind, to one release each, another one
+//! for each in turn ([`run::choice`]). With `--full` all are taken to all of them, `--runs` times over;
+//! `make test-full` does that. Nothing is tried a second time, and no verdict but the known one is put
+//! up with.
 
 #[expect(
     clippy::too_many_lines,
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 /// What the command line asks for.
 #[derive(Debug, Default)]
 struct Options {
-    /// Each entry on all releases, not on one.
+    /// All entries, each on all releases.
     full: bool,
     /// How often.
     runs: usize,
@@ -29,6 +30,8 @@ struct Options {
     jobs: usize,
     /// Where the table goes.
     rst: Option<String>,
+    /// What earlier runs have told, to make a table of without a run.
+    logs: Vec<String>,
     /// Which releases, if not all.
     releases: Vec<String>,
     /// Parts of the names of those entries that are taken, if not all are.
@@ -58,6 +61,7 @@ impl Options {
                 "--runs" => options.runs = value().parse().expect("a number"),
                 "--jobs" => options.jobs = value().parse().expect("a number"),
                 "--rst" => options.rst = Some(value()),
+                "--log" => options.logs.push(value()),
                 "--release" => options.releases.push(value()),
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 _ => {}
@@ -77,12 +81,22 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let chosen: Vec<_> = entries
-        .into_iter()
-        .filter(|entry| {
-            options.names.is_empty() || options.names.iter().any(|part| entry.name.contains(part))
-        })
-        .collect();
+    if !options.logs.is_empty() {
+        let logs = options.logs.iter();
+        let told = logs.map(|path| std::fs::read_to_string(path).expect("read what was told"));
+        let results: Vec<_> = told.flat_map(|told| table::read(&told, &entries)).collect();
+        println!("{}", table::page(&entries, &results));
+        return ExitCode::SUCCESS;
+    }
+    let is_named = !options.names.is_empty();
+    let chosen: Vec<_> = if is_named || options.full {
+        let is_meant = |entry: &entry::Entry| {
+            !is_named || options.names.iter().any(|part| entry.name.contains(part))
+        };
+        entries.into_iter().filter(is_meant).collect()
+    } else {
+        run::choice(entries)
+    };
     if chosen.is_empty() {
         return ExitCode::SUCCESS;
     }
@@ -99,13 +113,13 @@ fn main() -> ExitCode {
             results.len(),
             began.elapsed().as_secs_f64()
         );
-        all.push(results);
+        all.extend(results);
     }
     println!("{}", table::text(&all));
     if let Some(path) = &options.rst {
-        std::fs::write(path, table::rst(&chosen, &all)).expect("write the table");
+        std::fs::write(path, table::page(&chosen, &all)).expect("write the table");
     }
-    if all.iter().flatten().any(run::Result::is_wrong) {
+    if all.iter().any(run::Result::is_wrong) {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

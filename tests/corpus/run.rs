@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::entry::{Entry, RELEASES, SERVER, Verdict};
+use crate::entry::{Entry, Failing, RELEASES, SERVER, Verdict};
 use crate::support::process::Outcome;
-use crate::support::{Place, process};
+use crate::support::{Deb, Place, process};
 
 /// An entry on a release.
 pub(crate) struct Task<'a> {
@@ -37,7 +37,32 @@ impl Result {
     }
 }
 
-/// Which entry goes to which release.
+/// What waits longer than so many seconds is for full runs only.
+const LONG: u32 = 10;
+
+/// Of each group, one entry of so many is in the choice.
+const CHOICE: usize = 2;
+
+/// The entries of a run that is not full: of each group every other one, but for those that wait
+/// long. The choice is always the same, so that what fails today has not passed yesterday by chance.
+pub(crate) fn choice(entries: Vec<Entry>) -> Vec<Entry> {
+    let mut last = ("", 0);
+    let mut chosen = Vec::new();
+    for entry in entries {
+        if entry.group != last.0 {
+            last = (entry.group, 0);
+        }
+        if entry.waits < LONG {
+            if last.1 % CHOICE == 0 {
+                chosen.push(entry);
+            }
+            last.1 += 1;
+        }
+    }
+    chosen
+}
+
+/// Which entry goes to which release: to all of them, or each to another one in turn.
 pub(crate) fn plan<'a>(entries: &'a [Entry], releases: &[String], full: bool) -> Vec<Task<'a>> {
     let chosen: Vec<_> = RELEASES
         .into_iter()
@@ -157,17 +182,15 @@ fn build_server() -> PathBuf {
 fn probe(task: &Task<'_>, server: &Path) -> Outcome {
     let place = Place::direct();
     let mut arguments = Vec::new();
-    for (number, package) in task.entry.packages.iter().enumerate() {
-        let mut package = package.clone();
-        if package.holds(SERVER) {
-            // A path of the package's own, for two packages may not have the same.
-            let path = format!("{SERVER}-{}", package.name());
-            package = package
-                .set(SERVER, &path)
-                .binary(path.trim_start_matches('/'), server);
+    let groups = [
+        ("--package", &task.entry.packages),
+        ("--upgrade-from", &task.entry.earlier),
+    ];
+    for (option, packages) in groups {
+        for (number, package) in packages.iter().enumerate() {
+            let file = build(&place, server, package, &format!("{option}-{number}"));
+            arguments.extend([option.to_owned(), file.display().to_string()]);
         }
-        let file = package.build(place.scratch(), &format!("{number}-{}.deb", package.name()));
-        arguments.extend(["--package".to_owned(), file.display().to_string()]);
     }
     for (name, content) in &task.entry.fakes {
         let file = place.scratch().join(name);
@@ -178,6 +201,20 @@ fn probe(task: &Task<'_>, server: &Path) -> Outcome {
     arguments.push("--json".to_owned());
     let image = format!("debian-{}", task.release);
     place.pkgprobe(&image, arguments).run()
+}
+
+/// Builds a package, with the server if it needs that.
+fn build(place: &Place, server: &Path, package: &Deb, name: &str) -> PathBuf {
+    let mut package = package.clone();
+    if package.holds(SERVER) {
+        // A path of the package's own, for two packages may not have the same.
+        let path = format!("{SERVER}-{}", package.name());
+        package = package
+            .set(SERVER, &path)
+            .binary(path.trim_start_matches('/'), server);
+    }
+    let file = format!("{}-{}.deb", name.trim_start_matches('-'), package.name());
+    package.build(place.scratch(), &file)
 }
 
 /// What was said, in a word, and what is wrong with it.
@@ -192,13 +229,11 @@ fn judge(task: &Task<'_>, outcome: &Outcome) -> (String, Vec<String>) {
         code => format!("exit code {code}"),
     };
     let mut wrong = differences(expected, &said, report);
-    if wrong.is_empty() && *expected != Verdict::Passed {
-        let evidence = report["evidence"].to_string();
-        for text in &task.entry.shows {
-            if !evidence.contains(text) {
-                wrong.push(format!("the evidence lacks {text:?}"));
-            }
-        }
+    if wrong.is_empty() {
+        let is_bad = *expected != Verdict::Passed;
+        let shows = task.entry.shows.iter().filter(|_| is_bad);
+        wrong.extend(lacking("evidence", report, shows));
+        wrong.extend(lacking("leftovers", report, task.entry.leaves.iter()));
     }
     if wrong.is_empty() {
         for (unit, who) in &task.entry.started {
@@ -221,50 +256,77 @@ fn checks(report: &Value) -> impl Iterator<Item = &Value> {
     report["checks"].as_array().into_iter().flatten()
 }
 
+/// What a field of the report ought to hold, and does not.
+fn lacking<'a>(
+    field: &str,
+    report: &Value,
+    texts: impl Iterator<Item = &'a &'static str>,
+) -> Vec<String> {
+    let held = report[field].to_string();
+    texts
+        .filter(|text| !held.contains(**text))
+        .map(|text| format!("the {field} lack {text:?}"))
+        .collect()
+}
+
 fn differences(expected: &Verdict, said: &str, report: &Value) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let word = match expected {
-        Verdict::Passed => "passed",
-        Verdict::NotInstalled(_) | Verdict::Failed(_) => "failed",
-    };
+    let word = expected.word();
     if said != word {
-        wrong.push(format!("it said {said:?}, and {word:?} is true"));
-        return wrong;
+        return vec![format!("it said {said:?}, and {word:?} is true")];
     }
-    if let Verdict::NotInstalled(text) = expected {
-        let failed = report["phases"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|phase| phase["phase"] == "install" && phase["passed"] == Value::Bool(false));
-        if !failed.is_some_and(|phase| phase.to_string().contains(text)) {
-            wrong.push(format!("the installation did not fail with {text:?}"));
-        }
+    match expected {
+        Verdict::Passed => Vec::new(),
+        Verdict::NotInstalled(text) => phase_differences("install", text, report),
+        Verdict::PhaseFailed(phase, text) => phase_differences(phase, text, report),
+        Verdict::Failed(failing) => check_differences(failing, report),
+        Verdict::Untold(text) if report["error"].to_string().contains(text) => Vec::new(),
+        Verdict::Untold(text) => vec![format!("{} lacks {text:?}", report["error"])],
     }
-    if let Verdict::Failed(failing) = expected {
-        for check in checks(report) {
-            let target = check["target"].as_str().unwrap_or_default();
-            let seen = check["observation"].as_str().unwrap_or_default();
-            let known = failing.iter().find(|(start, _)| target.starts_with(start));
-            match (known, check["passed"] == Value::Bool(true)) {
-                (None, true) => {}
-                (None, false) => wrong.push(format!("{target} failed: {seen}")),
-                (Some(_), true) => wrong.push(format!("{target} held: {seen}")),
-                (Some((_, text)), false) if seen.contains(text) => {}
-                (Some((_, text)), false) => {
-                    wrong.push(format!("{target}: {seen:?} lacks {text:?}"));
-                }
+}
+
+/// Whether the phase has failed as it should, and the checks before it hold.
+fn phase_differences(name: &str, text: &str, report: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let failed = report["phases"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|phase| phase["passed"] == Value::Bool(false));
+    if !failed.is_some_and(|phase| phase["phase"] == name && phase.to_string().contains(text)) {
+        wrong.push(format!("the phase {name} did not fail with {text:?}"));
+    }
+    wrong.extend(check_differences(&[], report));
+    wrong
+}
+
+/// Whether these checks have failed, and no others.
+fn check_differences(failing: &[Failing], report: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let is_meant = |failing: &Failing, check: &Value| {
+        let target = check["target"].as_str().unwrap_or_default();
+        let kind = check["kind"].as_str().unwrap_or_default();
+        check["phase"] == failing.phase
+            && (target.starts_with(failing.target)
+                || format!("{kind} {target}").starts_with(failing.target))
+    };
+    for check in checks(report) {
+        let what = format!("{} {}", check["kind"], check["target"]);
+        let seen = check["observation"].as_str().unwrap_or_default();
+        let known = failing.iter().find(|failing| is_meant(failing, check));
+        match (known, check["passed"] == Value::Bool(true)) {
+            (None, true) => {}
+            (None, false) => wrong.push(format!("{what} failed: {seen}")),
+            (Some(_), true) => wrong.push(format!("{what} held: {seen}")),
+            (Some(failing), false) if seen.contains(failing.seen) => {}
+            (Some(failing), false) => {
+                wrong.push(format!("{what}: {seen:?} lacks {:?}", failing.seen));
             }
         }
-        for (start, _) in failing {
-            let has = |check: &Value| {
-                check["target"]
-                    .as_str()
-                    .is_some_and(|target| target.starts_with(start))
-            };
-            if !checks(report).any(has) {
-                wrong.push(format!("there is no check of {start}"));
-            }
+    }
+    for one in failing {
+        if !checks(report).any(|check| is_meant(one, check)) {
+            let Failing { phase, target, .. } = one;
+            wrong.push(format!("there is no check of {target} after {phase}"));
         }
     }
     wrong

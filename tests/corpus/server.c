@@ -18,6 +18,8 @@
  *   touch PATH            make an empty file
  *   once PATH CODE        the first time, make the file and exit with the code
  *   eat MEGABYTES         take so much memory
+ *   fill PATH MEGABYTES   write so much to a file, and say so when that fails
+ *   spawn COUNT           start so many processes that wait for ever
  *   down INTERFACE        take a network interface down; `-`: all but that of loopback
  *   raise SIGNAL
  *   exit CODE
@@ -209,6 +211,33 @@ static void eat(size_t megabytes)
 	}
 }
 
+static void fill(const char *path, size_t megabytes)
+{
+	static char block[1 << 20];
+	int file = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0644);
+	if (file < 0)
+		die(path);
+	memset(block, 'x', sizeof block);
+	for (size_t written = 0; written < megabytes << 20;) {
+		ssize_t more = write(file, block, sizeof block);
+		if (more < 0)
+			die(path);
+		written += more;
+	}
+	close(file);
+}
+
+static void spawn(long count)
+{
+	for (long made = 0; made < count; made++) {
+		pid_t child = fork();
+		if (child < 0)
+			die("fork");
+		while (child == 0)
+			pause();
+	}
+}
+
 static void take_down(const char *wanted)
 {
 	int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -327,6 +356,11 @@ int main(int count, char **words)
 				exit(code);
 		} else if (IS("eat")) {
 			eat(strtoul(NEXT, NULL, 10));
+		} else if (IS("fill")) {
+			const char *path = NEXT;
+			fill(path, strtoul(NEXT, NULL, 10));
+		} else if (IS("spawn")) {
+			spawn(atol(NEXT));
 		} else if (IS("down")) {
 			take_down(NEXT);
 		} else if (IS("raise")) {
