@@ -80,7 +80,7 @@ pub(crate) fn plan<'a>(entries: &'a [Entry], releases: &[String], full: bool) ->
             tasks.push(Task { entry, release });
         }
     }
-    // Those that wait long go first, so that others do their work meanwhile.
+    // Those that wait long are at one end.
     tasks.sort_by_key(|task| std::cmp::Reverse(task.entry.waits));
     tasks
 }
@@ -90,17 +90,21 @@ pub(crate) fn all(tasks: &[Task<'_>], jobs: usize) -> Vec<Result> {
     let server = build_server();
     let queue: Mutex<VecDeque<&Task<'_>>> = Mutex::new(tasks.iter().collect());
     let (send, results) = mpsc::channel();
-    let next = || {
-        queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+    // Half of the jobs take what waits longest, the others what has the most to do: so neither the
+    // processors nor the clock are waited for.
+    let next = |number: usize| {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if number.is_multiple_of(2) {
+            queue.pop_front()
+        } else {
+            queue.pop_back()
+        }
     };
     let mut results: Vec<Result> = thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
+        for number in 0..jobs.max(1) {
             let (send, next, server) = (send.clone(), &next, &server);
             scope.spawn(move || {
-                while let Some(task) = next() {
+                while let Some(task) = next(number) {
                     send.send(one(task, server)).ok();
                 }
             });

@@ -61,6 +61,11 @@ fn reboots() -> Vec<Entry> {
             .package(needs_reboot())
             .unit("impatient")
             .fails("impatient.service", "a condition of it does not hold"),
+        rebooted("needs-reboot-and-has-it", "the same, and it is looked at after the reboot only")
+            .package(needs_reboot())
+            .check("unit:impatient,after=reboot")
+            .check("http://localhost:8080/,after=reboot")
+            .waits(REBOOT),
         rebooted("not-enabled", "started by its postinst, and not enabled")
             .package(
                 service("today", SERVE).postinst("systemctl daemon-reload; systemctl start today"),
@@ -279,6 +284,13 @@ fn purges() -> Vec<Entry> {
         ))
         .fails_after("purge", "leftovers", "1 unit")
         .leaves(left),
+        purged(
+            "leaves-log",
+            "leaves a file behind that is asked for by name",
+            usual("litter").postinst("echo started > /var/log/litter.log"),
+        )
+        .check("file:/var/log/litter.log,exists=false,after=purge")
+        .fails_after("purge", "file /var/log/litter.log", "it is there"),
         purged(
             "purge-fails",
             "its postrm fails when it is purged",
