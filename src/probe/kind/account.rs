@@ -27,6 +27,8 @@ keys! {
         /// Groups that the user has to be in.
         #[serde(default)]
         pub groups: Many<String>,
+        /// Whether the user may be in other groups too; true if nothing is said.
+        pub other_groups: Option<bool>,
     }
 }
 
@@ -75,8 +77,20 @@ impl Looking for UserCheck {
         self.name.clone()
     }
 
+    fn validate(&self) -> Result<(), String> {
+        let asks = self.uid.or(self.gid).is_some()
+            || self.home.is_some()
+            || self.shell.is_some()
+            || !self.groups.is_empty()
+            || self.other_groups.is_some();
+        if self.exists == Some(false) && asks {
+            return Err("of a user that must not exist nothing else can be asked".to_owned());
+        }
+        Ok(())
+    }
+
     async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
-        let all = users(scene.guest);
+        let all = users(scene.guest)?;
         let Some(user) = all.iter().find(|user| user.name == self.name) else {
             return Ok(missing(self.exists, "user"));
         };
@@ -89,14 +103,16 @@ impl Looking for UserCheck {
         compare(&mut wrong, "gid", &user.gid, self.gid.as_ref());
         compare(&mut wrong, "home", &user.home, self.home.as_ref());
         compare(&mut wrong, "shell", &user.shell, self.shell.as_ref());
-        let all = groups(scene.guest);
-        for name in self.groups.iter() {
-            let is_in = all.iter().any(|group| {
-                group.name == *name && (group.gid == user.gid || group.members.contains(&self.name))
-            });
-            if !is_in {
-                wrong.push(format!("it is not in the group {name}"));
-            }
+        let all = groups(scene.guest)?.into_iter();
+        let of_user = all
+            .filter(|group| group.gid == user.gid || group.members.contains(&self.name))
+            .map(|group| group.name);
+        let of_user: Vec<String> = of_user.collect();
+        let missing = self.groups.iter().filter(|name| !of_user.contains(name));
+        wrong.extend(missing.map(|name| format!("it is not in the group {name}")));
+        if self.other_groups == Some(false) {
+            let others = of_user.iter().filter(|name| !self.groups.contains(name));
+            wrong.extend(others.map(|name| format!("it is in the group {name}")));
         }
         Ok(Look::at(&[seen], &wrong))
     }
@@ -108,8 +124,15 @@ impl Looking for GroupCheck {
         self.name.clone()
     }
 
+    fn validate(&self) -> Result<(), String> {
+        if self.exists == Some(false) && (self.gid.is_some() || !self.members.is_empty()) {
+            return Err("of a group that must not exist nothing else can be asked".to_owned());
+        }
+        Ok(())
+    }
+
     async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
-        let all = groups(scene.guest);
+        let all = groups(scene.guest)?;
         let Some(group) = all.iter().find(|group| group.name == self.name) else {
             return Ok(missing(self.exists, "group"));
         };
@@ -119,7 +142,7 @@ impl Looking for GroupCheck {
         }
         let mut wrong = Vec::new();
         compare(&mut wrong, "gid", &group.gid, self.gid.as_ref());
-        let users = users(scene.guest);
+        let users = users(scene.guest)?;
         for name in self.members.iter() {
             let is_first = users
                 .iter()

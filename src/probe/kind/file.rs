@@ -139,7 +139,7 @@ impl FileCheck {
         stat: &Stat,
         seen: &mut Vec<String>,
         wrong: &mut Vec<String>,
-    ) {
+    ) -> Result<(), ProbeError> {
         let mode = Mode(stat.st_mode & 0o7777);
         if let Some(expected) = self.mode {
             seen.push(format!("mode {mode}"));
@@ -149,7 +149,7 @@ impl FileCheck {
         }
         let ids = Ids::of(scene.guest.leader());
         if let Some(expected) = &self.owner {
-            let names = users(scene.guest).into_iter();
+            let names = users(scene.guest)?.into_iter();
             let names: HashMap<u32, String> = names.map(|user| (user.uid, user.name)).collect();
             let owner = ids.user(stat.st_uid);
             let shown = named(owner, &names);
@@ -159,7 +159,7 @@ impl FileCheck {
             seen.push(format!("owner {shown}"));
         }
         if let Some(expected) = &self.group {
-            let names = groups(scene.guest).into_iter();
+            let names = groups(scene.guest)?.into_iter();
             let names: HashMap<u32, String> = names.map(|group| (group.gid, group.name)).collect();
             let group = ids.group(stat.st_gid);
             let shown = named(group, &names);
@@ -174,6 +174,7 @@ impl FileCheck {
         if is_small || is_large || self.size.is_some_and(|exact| size != exact) {
             wrong.push(format!("its size is {size}"));
         }
+        Ok(())
     }
 
     /// Compares what is in it.
@@ -281,7 +282,7 @@ impl Looking for FileCheck {
         {
             wrong.push(format!("it is {}, not {}", seen[0], expected.words()));
         }
-        self.compare(scene, &stat, &mut seen, &mut wrong);
+        self.compare(scene, &stat, &mut seen, &mut wrong)?;
         if let Some(expected) = &self.target {
             let link = rustix::fs::readlinkat(&file, "", Vec::new());
             match link {

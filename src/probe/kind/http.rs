@@ -39,7 +39,8 @@ keys! {
     pub struct HttpCheck with texts {
         /// The address: http(s)://HOST:PORT/PATH; localhost is the container.
         pub url: NetworkTarget,
-        /// The status, or a class such as "2xx"; any of a list. Below 400 if nothing is said.
+        /// The status, a class such as "2xx" or a range such as "200-204"; any of a list. Below 400 if
+        /// nothing is said.
         #[serde(default)]
         pub status: Many<StatusClass>,
         /// The method; GET if nothing is said.
@@ -62,7 +63,7 @@ keys! {
     }
 }
 
-/// A status or a class of them: 200, `2xx`.
+/// A status, or several: 200, `2xx`, `200-204`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatusClass {
     first: u16,
@@ -71,15 +72,17 @@ pub struct StatusClass {
 
 impl StatusClass {
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no status; write 200, or 2xx for a class");
+        let wrong = || format!("{text:?} is no status; write 200, 2xx for a class, or 200-204");
         let number = |text: &str| text.parse::<u16>().map_err(|_| wrong());
         let (first, last) = if let Some(class) = text.strip_suffix("xx") {
             let first = number(class)?.saturating_mul(100);
             (first, first.saturating_add(99))
+        } else if let Some((first, last)) = text.split_once('-') {
+            (number(first)?, number(last)?)
         } else {
             (number(text)?, number(text)?)
         };
-        if (100..=999).contains(&first) && last <= 999 {
+        if (100..=999).contains(&first) && (first..=999).contains(&last) {
             Ok(Self { first, last })
         } else {
             Err(wrong())
@@ -91,8 +94,10 @@ impl fmt::Display for StatusClass {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first == self.last {
             write!(formatter, "{}", self.first)
-        } else {
+        } else if self.first.is_multiple_of(100) && self.last == self.first + 99 {
             write!(formatter, "{}xx", self.first / 100)
+        } else {
+            write!(formatter, "{}-{}", self.first, self.last)
         }
     }
 }
@@ -122,7 +127,7 @@ impl JsonSchema for StatusClass {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [
             { "type": "integer", "minimum": 100, "maximum": 999 },
-            { "type": "string", "pattern": "^([1-9][0-9][0-9]|[1-9]xx)$" }
+            { "type": "string", "pattern": "^([1-9][0-9][0-9](-[1-9][0-9][0-9])?|[1-9]xx)$" }
         ] })
     }
 }

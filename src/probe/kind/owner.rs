@@ -1,9 +1,9 @@
 //! Whose something in a container is, in the container's own numbers and names.
 
 use std::collections::HashMap;
-use std::fs;
+use std::{fs, io};
 
-use crate::machine::Guest;
+use crate::machine::{Guest, GuestError};
 
 /// A user of a container, as its `/etc/passwd` has it; passwd(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) struct Group {
 }
 
 /// The users of a container.
-pub(super) fn users(guest: &Guest) -> Vec<User> {
+pub(super) fn users(guest: &Guest) -> Result<Vec<User>, GuestError> {
     lines(guest, "/etc/passwd", |fields| {
         Some(User {
             name: fields.first()?.clone(),
@@ -37,7 +37,7 @@ pub(super) fn users(guest: &Guest) -> Vec<User> {
 }
 
 /// The groups of a container.
-pub(super) fn groups(guest: &Guest) -> Vec<Group> {
+pub(super) fn groups(guest: &Guest) -> Result<Vec<Group>, GuestError> {
     lines(guest, "/etc/group", |fields| {
         let members = fields.get(3)?.split(',').filter(|name| !name.is_empty());
         Some(Group {
@@ -48,15 +48,24 @@ pub(super) fn groups(guest: &Guest) -> Vec<Group> {
     })
 }
 
-fn lines<T>(guest: &Guest, path: &str, parse: fn(&[String]) -> Option<T>) -> Vec<T> {
-    let text = guest.read_file(path).unwrap_or_default();
-    String::from_utf8_lossy(&text)
-        .lines()
-        .filter_map(|line| {
-            let fields: Vec<String> = line.split(':').map(str::to_owned).collect();
-            parse(&fields)
-        })
-        .collect()
+/// What the lines of a file say. One that is not there says nothing.
+fn lines<T>(
+    guest: &Guest,
+    path: &str,
+    parse: fn(&[String]) -> Option<T>,
+) -> Result<Vec<T>, GuestError> {
+    let text = match guest.read_file(path) {
+        Err(GuestError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Vec::new());
+        }
+        text => text?,
+    };
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().filter_map(|line| {
+        let fields: Vec<String> = line.split(':').map(str::to_owned).collect();
+        parse(&fields)
+    });
+    Ok(lines.collect())
 }
 
 /// Turns the numbers that the host has for a container's users and groups into the container's own.

@@ -10,7 +10,7 @@ use super::texts::quoted;
 use crate::machine::Command;
 use crate::probe::check::{ProbeError, Scene};
 use crate::probe::retry::Look;
-use crate::probe::value::Pattern;
+use crate::probe::value::{Many, Pattern};
 
 /// How long the database may take to answer.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -22,10 +22,13 @@ keys! {
         pub name: String,
         /// Whether it has to be installed; true if nothing is said.
         pub installed: Option<bool>,
-        /// Its version: all of it, or without the epoch, or without the epoch and the revision.
+        /// Its version: all of it, or without the epoch, or without the epoch and the revision. Where
+        /// several are installed, as rpm's kernels are, it is that of one of them.
         pub version: Option<String>,
-        /// An expression that its version has to match.
-        pub version_matches: Option<Pattern>,
+        /// Expressions that its version has to match; where several are installed, each that of one of
+        /// them.
+        #[serde(default)]
+        pub version_matches: Many<Pattern>,
     }
 }
 
@@ -43,32 +46,47 @@ const DATABASES: [Database; 3] = [
         "/usr/bin/rpm",
         &[
             "--query",
-            "--queryformat=installed %{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n",
+            "--queryformat=installed %|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n",
         ],
         "is not installed",
     ),
     ("/usr/bin/pacman", &["--query"], "was not found"),
 ];
 
-/// The version that a database tells of.
-fn version_of(name: &str, output: &str) -> Option<String> {
-    output.lines().find_map(|line| {
-        let (word, version) = line.split_once(' ')?;
-        (word == "installed" || word == name).then(|| version.to_owned())
-    })
+/// The versions that a database tells of.
+fn versions_of(name: &str, output: &str) -> Vec<String> {
+    let lines = output.lines().filter_map(|line| line.split_once(' '));
+    let installed = lines.filter(|(word, _)| *word == "installed" || *word == name);
+    installed.map(|(_, version)| version.to_owned()).collect()
 }
 
-/// Whether a version is the one that is wanted, be it without its epoch or revision.
+/// Whether a version is the one that is wanted, be it without its epoch or revision. No epoch is 0.
 fn is_version(found: &str, expected: &str) -> bool {
     let bare = found.split_once(':').map_or(found, |(_, rest)| rest);
     let upstream = bare.rsplit_once('-').map_or(bare, |(upstream, _)| upstream);
-    [found, bare, upstream].contains(&expected)
+    let is_zero = bare == found && expected.strip_prefix("0:") == Some(found);
+    is_zero || [found, bare, upstream].contains(&expected)
 }
 
 #[async_trait]
 impl Looking for PackageCheck {
     fn target(&self) -> String {
         self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        // dpkg-query would take a pattern for all that are like it.
+        let is_name =
+            |character: char| character.is_ascii_alphanumeric() || "+-._~:()".contains(character);
+        if self.name.is_empty() || !self.name.chars().all(is_name) {
+            return Err(format!("{:?} is no package's name", self.name));
+        }
+        if self.installed == Some(false)
+            && (self.version.is_some() || !self.version_matches.is_empty())
+        {
+            return Err("a package that must not be installed has no version".to_owned());
+        }
+        Ok(())
     }
 
     async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
@@ -83,39 +101,40 @@ impl Looking for PackageCheck {
         let command = Command::new(program, arguments);
         let output = scene.guest.run(&command, LIMIT).await?;
         let found = if output.status.success() {
-            version_of(&self.name, &output.text)
+            versions_of(&self.name, &output.text)
         } else if output.text.contains(unknown) {
-            None
+            Vec::new()
         } else {
             return Err(ProbeError::Program {
                 program: (*program).to_owned(),
                 reason: format!("{}, {}", output.status, quoted(&output.text)),
             });
         };
-        let Some(found) = found else {
+        if found.is_empty() {
             let words = "it is not installed".to_owned();
             return Ok(if self.installed == Some(false) {
                 Look::Holds(words)
             } else {
                 Look::NotYet(words)
             });
-        };
-        let seen = format!("version {found}");
+        }
+        let shown = found.join(" and ");
+        let seen = format!("version {shown}");
         let mut wrong = Vec::new();
         if self.installed == Some(false) {
             wrong.push(format!("it is installed, {seen}"));
         }
         if let Some(expected) = &self.version
-            && !is_version(&found, expected)
+            && !found.iter().any(|found| is_version(found, expected))
         {
-            wrong.push(format!("its version is {found}, not {expected}"));
+            wrong.push(format!("its version is {shown}, not {expected}"));
         }
-        if let Some(pattern) = &self.version_matches
-            && !pattern.matches(&found)
-        {
-            wrong.push(format!(
-                "its version is {found}, which does not match {pattern}"
-            ));
+        for pattern in self.version_matches.iter() {
+            if !found.iter().any(|found| pattern.matches(found)) {
+                wrong.push(format!(
+                    "its version is {shown}, which does not match {pattern}"
+                ));
+            }
         }
         Ok(Look::at(&[seen], &wrong))
     }
@@ -132,12 +151,17 @@ mod tests {
         }
         assert!(!is_version("1:2.3-4", "2"));
         assert!(is_version("1.0", "1.0"));
+        assert!(is_version("1.0-2", "0:1.0-2"));
+        assert!(!is_version("1:1.0-2", "0:1.0-2"));
     }
 
     #[test]
     fn what_is_removed_and_configured_is_not_installed() {
-        assert_eq!(version_of("a", "config-files 1.0\n"), None);
-        assert_eq!(version_of("a", "installed 1.0\n").as_deref(), Some("1.0"));
-        assert_eq!(version_of("a", "a 1.0-1\n").as_deref(), Some("1.0-1"));
+        assert!(versions_of("a", "config-files 1.0\n").is_empty());
+        assert_eq!(
+            versions_of("a", "installed 1.0\ninstalled 1.1\n"),
+            ["1.0", "1.1"]
+        );
+        assert_eq!(versions_of("a", "a 1.0-1\n"), ["1.0-1"]);
     }
 }

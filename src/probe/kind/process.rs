@@ -22,6 +22,9 @@ keys! {
     pub struct ProcessCheck {
         /// Its name: that of its program, or the one that it has given itself.
         pub name: String,
+        /// The name that the kernel has for it, of at most 15 characters: what `ps -o comm` shows. Only
+        /// those count that have it.
+        pub comm: Option<String>,
         /// Whether it has to run; true if nothing is said.
         pub running: Option<bool>,
         /// How many of that name there have to be.
@@ -55,12 +58,15 @@ impl ProcessCheck {
                 .map(|name| name.to_string_lossy().into_owned())
         });
         let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let line = arguments.join(" ");
+        // A name that has been cut is that of several, which the command line tells apart.
+        let is_cut = comm.len() == COMM && self.name.starts_with(&comm);
         let is_named = comm == self.name
-            || (comm.len() == COMM && self.name.starts_with(&comm))
+            || (is_cut && line.contains(&self.name))
             || program.as_deref() == Some(&*self.name)
             || arguments.first().map(|first| base(first)).as_deref() == Some(&*self.name);
-        let line = arguments.join(" ");
         is_named
+            && self.comm.as_ref().is_none_or(|wanted| *wanted == comm)
             && self
                 .args
                 .as_ref()
@@ -77,6 +83,9 @@ impl Looking for ProcessCheck {
     fn validate(&self) -> Result<(), String> {
         if self.running == Some(false) && (self.count.is_some() || self.user.is_some()) {
             return Err("of a process that must not run nothing else can be asked".to_owned());
+        }
+        if self.name.is_empty() {
+            return Err("a process has a name".to_owned());
         }
         Ok(())
     }
@@ -101,7 +110,7 @@ impl Looking for ProcessCheck {
         }
         if let Some(expected) = &self.user {
             let ids = Ids::of(leader);
-            let names = users(scene.guest).into_iter();
+            let names = users(scene.guest)?.into_iter();
             let names: HashMap<u32, String> = names.map(|user| (user.uid, user.name)).collect();
             for id in found {
                 // Who has gone meanwhile is nobody's.

@@ -14,10 +14,12 @@ use crate::machine::{Command, ExitStatus, GuestError};
 use crate::probe::Patience;
 use crate::probe::check::{ProbeError, Scene};
 use crate::probe::retry::Look;
-use crate::probe::value::{Many, Scalar};
+use crate::probe::value::{Many, Pattern, Scalar};
 
 /// How long reading a file may take.
 const LIMIT: Duration = Duration::from_secs(30);
+
+const CAT: &str = "/bin/cat";
 
 const GETENT: &str = "/usr/bin/getent";
 
@@ -28,6 +30,13 @@ keys! {
         pub name: String,
         /// Its value; several are written with a space between them.
         pub value: Option<Scalar>,
+        /// The least number that it may be.
+        pub min: Option<u64>,
+        /// The greatest number that it may be.
+        pub max: Option<u64>,
+        /// Expressions that it has to match.
+        #[serde(default)]
+        pub matches: Many<Pattern>,
     }
 }
 
@@ -54,24 +63,50 @@ impl Looking for KernelParamCheck {
         if self.name.contains("..") || parts.iter().any(|part| part.is_empty()) {
             return Err(format!("{:?} is no kernel parameter", self.name));
         }
+        if let (Some(least), Some(most)) = (self.min, self.max)
+            && least > most
+        {
+            return Err(format!("no number is at least {least} and at most {most}"));
+        }
         Ok(())
     }
 
     async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
         // What /proc/sys shows is of the namespaces of whoever reads it.
-        let command = Command::new("/bin/cat", ["--".to_owned(), self.path()]);
+        if !scene.guest.has_file(CAT) {
+            return Err(ProbeError::NoProgram("cat"));
+        }
+        let command = Command::new(CAT, ["--".to_owned(), self.path()]);
         let streams = scene.guest.run_apart(&command, LIMIT).await?;
         if !streams.status.success() {
             return Ok(Look::NotYet(quoted(&streams.stderr)));
         }
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let found = words(&streams.stdout);
-        Ok(match &self.value {
-            Some(expected) if words(&expected.0) != found => {
-                Look::NotYet(format!("it is {found:?}, not {:?}", expected.0))
+        let mut wrong = Vec::new();
+        if let Some(expected) = &self.value
+            && words(&expected.0) != found
+        {
+            wrong.push(format!("it is {found:?}, not {:?}", expected.0));
+        }
+        if self.min.or(self.max).is_some() {
+            match found.parse::<u64>() {
+                Ok(number) => {
+                    let is_small = self.min.is_some_and(|least| number < least);
+                    let is_large = self.max.is_some_and(|most| number > most);
+                    if is_small || is_large {
+                        wrong.push(format!("it is {number}"));
+                    }
+                }
+                Err(_) => wrong.push(format!("it is {found:?}, which is no whole number")),
             }
-            _ => Look::Holds(found),
-        })
+        }
+        let text = streams.stdout.trim_end();
+        let unmatched = self.matches.iter().filter(|pattern| !pattern.matches(text));
+        wrong.extend(
+            unmatched.map(|pattern| format!("it is {found:?}, which does not match {pattern}")),
+        );
+        Ok(Look::at(&[found], &wrong))
     }
 }
 
@@ -85,6 +120,8 @@ keys! {
         /// Addresses that have to be among those found.
         #[serde(default)]
         pub addresses: Many<IpAddr>,
+        /// Whether others may be found too; true if nothing is said.
+        pub other_addresses: Option<bool>,
     }
 }
 
@@ -97,6 +134,9 @@ impl Looking for DnsCheck {
     fn validate(&self) -> Result<(), String> {
         if self.resolves == Some(false) && !self.addresses.is_empty() {
             return Err("a name that must not resolve has no addresses".to_owned());
+        }
+        if self.addresses.is_empty() && self.other_addresses.is_some() {
+            return Err("other-addresses: than which, \"addresses\" has to say".to_owned());
         }
         if self.name.is_empty() || self.name.contains(char::is_whitespace) {
             return Err(format!("{:?} is no name", self.name));
@@ -140,7 +180,12 @@ impl Looking for DnsCheck {
             words.join(", ")
         };
         let has_all = self.addresses.iter().all(|address| found.contains(address));
-        let is_good = found.is_empty() != self.resolves.unwrap_or(true) && has_all;
+        let has_others = found
+            .iter()
+            .any(|address| !self.addresses.contains(address));
+        let is_good = found.is_empty() != self.resolves.unwrap_or(true)
+            && has_all
+            && !(has_others && self.other_addresses == Some(false));
         Ok(if is_good {
             Look::Holds(seen)
         } else {

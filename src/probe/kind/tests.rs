@@ -172,6 +172,15 @@ fn mistakes_are_named() {
     assert!(error("security:x").contains("missing field `exposure`"));
     assert!(refused("tcp:localhost").contains("no port"));
     assert!(refused("command:").contains("no command"));
+    assert!(refused("package:lib*").contains("no package's name"));
+    assert!(refused("package:x,installed=false,version=1").contains("has no version"));
+    assert!(refused("user:x,exists=false,uid=1").contains("nothing else can be asked"));
+    assert!(refused("group:x,exists=false,gid=1").contains("nothing else can be asked"));
+    assert!(refused("mount:/x,mounted=false,type=tmpfs").contains("nothing else can be asked"));
+    assert!(refused("kernel-param:x,min=2,max=1").contains("no number is at least 2"));
+    assert!(refused("dns:x,other-addresses=false").contains("\"addresses\" has to say"));
+    assert!(refused("process:").contains("has a name"));
+    assert!(error("http://x/,status=204-200").contains("is no status"));
 }
 
 #[test]
