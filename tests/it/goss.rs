@@ -67,6 +67,38 @@ port:
 service:
   rich: {enabled: true, running: true}
   nosuch: {enabled: false, running: false}
+process:
+  perl: {running: true}
+  # A program of this file is running, by another name.
+  dash: {running: false}
+user:
+  rich:
+    exists: true
+    uid: 877
+    groups: {consist-of: [rich, adm]}
+    home: /var/lib/rich
+    shell: /usr/sbin/nologin
+  poor: {exists: false, uid: 1}
+group:
+  rich: {exists: true}
+package:
+  rich: {installed: true, versions: ["1:2.5-3"]}
+  none: {installed: false}
+mount:
+  /run/rich:
+    exists: true
+    opts: [nosuid, rw]
+    vfs-opts: [size=1024k]
+    source: rich
+    filesystem: tmpfs
+    usage: {lt: 95}
+  /mnt: {exists: false}
+kernel-param:
+  kernel.ostype: {value: Linux}
+  kernel.pid_max: {value: {gt: 300}}
+dns:
+  localhost: {resolvable: true, timeout: 500}
+  no-such-host.invalid: {resolvable: false}
 "#;
 
 /// Nothing of it does.
@@ -88,7 +120,70 @@ service:
   idle: {title: bad, enabled: true, running: true}
 addr:
   tcp://localhost:8099: {title: bad, reachable: true, timeout: 300}
+process:
+  perl: {title: bad, running: false}
+  dash: {title: bad, running: true}
+user:
+  rich: {title: bad, exists: true, uid: 878, groups: {consist-of: [rich]}}
+  poor: {title: bad, exists: true}
+group:
+  rich: {title: bad, exists: true, gid: 1}
+package:
+  rich: {title: bad, installed: true, versions: ["2.5"]}
+mount:
+  /run/rich: {title: bad, exists: true, opts: [noexec], vfs-opts: [nosuid], timeout: 300}
+  /mnt: {title: bad, exists: true, timeout: 300}
+kernel-param:
+  kernel.ostype: {title: bad, value: {have-prefix: Hurd}}
+  kernel.pid_max: {title: bad, value: {lt: 2}}
+dns:
+  localhost: {title: bad, resolvable: true, addrs: [192.0.2.1]}
+  no-such-host.invalid: {title: bad, resolvable: true}
 "#;
+
+/// What is seen instead, of each check.
+const SEEN: &[(&str, &str)] = &[
+    ("file /etc/rich/rich.conf: ", "its mode is 0644, not 0600"),
+    ("file /etc/rich/link: ", "it is a symbolic link, not a file"),
+    ("file /etc/rich: ", "it is there, a directory"),
+    ("file /etc/hostname: ", "it does not match !/^/"),
+    ("command echo hello: ", "standard output does not match"),
+    ("http http://localhost:8098/: ", "status 200"),
+    (
+        "http http://localhost:8098/page: ",
+        "the body lacks \"Bye\"",
+    ),
+    ("port tcp/8098: ", "0.0.0.0:8098 perl of rich.service"),
+    ("unit idle.service: ", "it is not up, it is disabled"),
+    ("tcp localhost:8099: ", "refused"),
+    ("process perl: ", "1 process"),
+    ("process dash: ", "there is no such process"),
+    (
+        "user rich: ",
+        "its uid is 877, not 878, it is in the group adm",
+    ),
+    ("user poor: ", "there is no such user"),
+    ("group rich: ", "its gid is "),
+    (
+        "package rich: ",
+        "its version is 1:2.5-3, which does not match",
+    ),
+    ("mount /run/rich: ", "its vfs-options lack noexec: "),
+    ("mount /run/rich: ", "its fs-options lack nosuid: "),
+    ("mount /mnt: ", "nothing is mounted there"),
+    (
+        "kernel-param kernel.ostype: ",
+        "it is \"Linux\", which does not match",
+    ),
+    ("kernel-param kernel.pid_max: ", "it is "),
+    ("dns localhost: ", "127.0.0.1"),
+    ("dns no-such-host.invalid: ", "it does not resolve"),
+];
+
+/// What the package has beside its files.
+const SETUP: &str = "useradd --system --uid 877 --groups adm --home-dir /var/lib/rich --shell /usr/sbin/nologin rich
+systemctl daemon-reload
+systemctl start run-rich.mount shell.service";
 
 #[test]
 fn goss_files_run_as_they_are() {
@@ -102,6 +197,18 @@ fn goss_files_run_as_they_are() {
             "idle.service",
             "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
         )
+        .unit(
+            "run-rich.mount",
+            "[Mount]\nWhat=rich\nWhere=/run/rich\nType=tmpfs\nOptions=nosuid,size=1m\n",
+        )
+        .unit(
+            "shell.service",
+            "[Service]\nExecStart=/usr/lib/rich/named-sh -c 'sleep infinity; true'\n",
+        )
+        .link("usr/lib/rich/named-sh", "/bin/sh")
+        .version("1:2.5-3")
+        .depends("passwd")
+        .postinst(SETUP)
         .autostart("rich.service")
         .build(place.scratch(), "rich.deb");
     let at = place.scratch();
@@ -134,7 +241,7 @@ fn goss_files_run_as_they_are() {
     for check in &good {
         assert_eq!(check["passed"], true, "{check}");
     }
-    assert_eq!(good.len(), 12, "{good:#?}");
+    assert_eq!(good.len(), 25, "{good:#?}");
     let seen: Vec<String> = bad
         .iter()
         .map(|check| {
@@ -148,28 +255,14 @@ fn goss_files_run_as_they_are() {
             )
         })
         .collect();
-    for (check, observation) in [
-        ("file /etc/rich/rich.conf: ", "its mode is 0644, not 0600"),
-        ("file /etc/rich/link: ", "it is a symbolic link, not a file"),
-        ("file /etc/rich: ", "it is there, a directory"),
-        ("file /etc/hostname: ", "it does not match !/^/"),
-        ("command echo hello: ", "standard output does not match"),
-        ("http http://localhost:8098/: ", "status 200"),
-        (
-            "http http://localhost:8098/page: ",
-            "the body lacks \"Bye\"",
-        ),
-        ("port tcp/8098: ", "0.0.0.0:8098 perl of rich.service"),
-        ("unit idle.service: ", "it is not up, it is disabled"),
-        ("tcp localhost:8099: ", "refused"),
-    ] {
+    for (check, observation) in SEEN {
         let is_seen = |line: &&String| line.starts_with(check) && line.contains(observation);
         assert!(
             seen.iter().any(|line| is_seen(&line)),
             "{check}{observation}: {seen:#?}"
         );
     }
-    assert_eq!(seen.len(), 11, "{seen:#?}");
+    assert_eq!(seen.len(), 23, "{seen:#?}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What goss asks of a value: the value itself, or a matcher.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
-use crate::probe::value::Pattern;
+use crate::probe::value::{Many, Pattern};
 
 /// What is asked of a text.
 #[derive(Debug, Default)]
@@ -30,19 +32,24 @@ impl Texts {
                     Value::Array(_) => Err("a list in \"and\" is not supported".to_owned()),
                     value => self.add(value),
                 }),
-                ("have-patterns" | "contain-elements", list @ Value::Array(_)) => self.add(list),
-                ("contain-element", one) => self.add_pattern(one),
+                ("have-patterns", list @ Value::Array(_)) => self.add(list),
+                // Its elements are its lines.
+                ("contain-element", one) => self.add_line(one, false),
+                ("contain-elements", Value::Array(all)) => apart(all)?
+                    .iter()
+                    .try_for_each(|one| self.add_line(one, false)),
                 ("contain-substring", Value::String(text)) => {
                     self.contains.push(text.clone());
                     Ok(())
                 }
-                ("not", inner) => {
-                    if let Ok(("contain-substring", Value::String(text))) = matcher(inner) {
+                ("not", inner) => match matcher(inner) {
+                    Ok(("contain-substring", Value::String(text))) => {
                         self.lacks.push(text.clone());
-                        return Ok(());
+                        Ok(())
                     }
-                    self.add_expression(&expression(inner)?, true)
-                }
+                    Ok(("contain-element", one)) => self.add_line(one, true),
+                    _ => self.add_expression(&expression(inner)?, true),
+                },
                 _ => self.add_expression(&expression(value)?, false),
             },
             value => self.add_expression(&expression(value)?, false),
@@ -52,6 +59,25 @@ impl Texts {
     fn add_expression(&mut self, expression: &str, is_absent: bool) -> Result<(), String> {
         self.matches.push(Pattern::whole(expression, is_absent)?);
         Ok(())
+    }
+
+    /// Asks that some line be as a matcher has it, or none.
+    fn add_line(&mut self, value: &Value, is_absent: bool) -> Result<(), String> {
+        let pattern = Pattern::by_line(&expression(value)?, is_absent)?;
+        self.matches.push(pattern);
+        Ok(())
+    }
+
+    /// Asks for what the others ask as well.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.contains.extend(others.contains);
+        self.lacks.extend(others.lacks);
+        self.matches.extend(others.matches);
+    }
+
+    /// The values of a check's keys.
+    pub(super) fn into_keys(self) -> (Many<String>, Many<String>, Many<Pattern>) {
+        (Many(self.contains), Many(self.lacks), Many(self.matches))
     }
 
     fn add_pattern(&mut self, value: &Value) -> Result<(), String> {
@@ -150,31 +176,99 @@ pub(super) fn plain(value: Value) -> Result<Value, String> {
     }
 }
 
-/// One value, or any of several.
-pub(super) fn any_of(value: Value) -> Result<Vec<Value>, String> {
-    if let Ok(("or", Value::Array(all))) = matcher(&value) {
-        return all.iter().cloned().map(plain).collect();
+/// Expressions that say together what is asked of a short text.
+pub(super) fn text_patterns(value: &Value) -> Result<Vec<Pattern>, String> {
+    match matcher(value) {
+        Ok(("and", Value::Array(all))) => {
+            let all: Result<Vec<_>, String> = all.iter().map(text_patterns).collect();
+            Ok(all?.into_iter().flatten().collect())
+        }
+        Ok(("not", inner)) => Ok(vec![Pattern::whole(&expression(inner)?, true)?]),
+        _ => Ok(vec![Pattern::whole(&expression(value)?, false)?]),
     }
-    Ok(vec![plain(value)?])
 }
 
-/// The one value, or all of a list's.
-pub(super) fn all_of(value: Value) -> Result<Vec<Value>, String> {
-    match value {
-        Value::Array(all) => all.into_iter().map(plain).collect(),
-        value => match matcher(&value) {
-            Ok(("contain-element", one)) => Ok(vec![plain(one.clone())?]),
-            Ok(("contain-elements" | "and", Value::Array(all))) => {
-                let element = |one: &Value| match matcher(one) {
-                    Ok(("contain-element", one)) => plain(one.clone()),
-                    _ => plain(one.clone()),
-                };
-                all.iter().map(element).collect()
-            }
-            Ok(_) => plain(value).map(|value| vec![value]),
-            Err(_) => Ok(vec![plain(value)?]),
-        },
+/// Elements that a list has to have.
+#[derive(Debug, Default)]
+pub(super) struct Elements {
+    pub(super) texts: Vec<String>,
+    /// Whether it must not have others.
+    pub(super) are_all: bool,
+}
+
+impl Elements {
+    pub(super) fn read(value: &Value) -> Result<Self, String> {
+        if let Ok(("consist-of", Value::Array(all))) = matcher(value) {
+            return Ok(Self {
+                texts: all.iter().map(element).collect::<Result<_, _>>()?,
+                are_all: true,
+            });
+        }
+        let texts = wanted(value)?.into_iter().map(element);
+        Ok(Self {
+            texts: texts.collect::<Result<_, _>>()?,
+            are_all: false,
+        })
     }
+}
+
+fn element(value: &Value) -> Result<String, String> {
+    match plain(value.clone())? {
+        Value::String(text) => Ok(text),
+        other => Err(format!("{other} is no text; write it in quotes")),
+    }
+}
+
+/// Expressions of which each has to match some element of a list.
+pub(super) fn element_patterns(value: &Value) -> Result<Vec<Pattern>, String> {
+    let pattern = |value: &Value| match value {
+        Value::Number(_) => element(value).and_then(|text| Pattern::whole(&text, false)),
+        value => Pattern::whole(&expression(value)?, false),
+    };
+    wanted(value)?.into_iter().map(pattern).collect()
+}
+
+/// Wanted elements that cannot be the same: each has to be one of its own.
+fn apart(all: &[Value]) -> Result<&[Value], String> {
+    let are_plain = !all.iter().any(Value::is_object);
+    if all.len() <= 1 || (are_plain && all.iter().collect::<HashSet<_>>().len() == all.len()) {
+        Ok(all)
+    } else {
+        Err("several elements by matchers, or the same twice, are not supported".to_owned())
+    }
+}
+
+/// What is asked of the elements of a list that has to have them.
+fn wanted(value: &Value) -> Result<Vec<&Value>, String> {
+    match value {
+        Value::Array(all) => Ok(apart(all)?.iter().collect()),
+        Value::Object(_) => match matcher(value)? {
+            ("contain-element", one) => Ok(vec![one]),
+            ("contain-elements", Value::Array(all)) => Ok(apart(all)?.iter().collect()),
+            ("and", Value::Array(all)) => {
+                let all: Result<Vec<_>, String> = all.iter().map(wanted).collect();
+                Ok(all?.into_iter().flatten().collect())
+            }
+            (name, _) => Err(format!("matcher {name:?} is not supported")),
+        },
+        // Compared with one, a list has no other.
+        other => Err(format!("{other} is not supported; write it as a list")),
+    }
+}
+
+/// Ranges of whole numbers, of which any will do.
+pub(super) fn numbers(value: &Value) -> Result<Vec<(u64, u64)>, String> {
+    match matcher(value) {
+        Ok(("or", Value::Array(all))) => all.iter().map(range).collect(),
+        _ => Ok(vec![range(value)?]),
+    }
+}
+
+/// The least and the greatest number that will do, where there are such.
+pub(super) fn bounds(value: &Value) -> Result<(Option<i64>, Option<i64>), String> {
+    let (least, most) = range(value)?;
+    let bound = |bound: u64| i64::try_from(bound).ok();
+    Ok((bound(least).filter(|least| *least > 0), bound(most)))
 }
 
 /// The least and the greatest whole number that will do.

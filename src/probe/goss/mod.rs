@@ -4,8 +4,10 @@
 //! name: nothing is left out in silence. Unlike goss, which looks once, a check is tried until its time
 //! is over.
 
+mod keys;
 mod matcher;
 mod resource;
+mod system;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};

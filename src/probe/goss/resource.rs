@@ -1,11 +1,12 @@
 //! The resources of goss → checks.
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use toml::Table;
 
-use super::matcher::{Texts, all_of, any_of, matcher, plain, range};
-use crate::probe::value::{Many, Pattern};
+use super::keys::Keys;
+use super::matcher::{matcher, numbers, range};
+use super::system;
+use crate::probe::value::Pattern;
 use crate::probe::{Checks, CommandCheck, FileCheck, HttpCheck};
 
 /// How long goss lets a command run, in ms, if nothing is said.
@@ -36,10 +37,7 @@ pub(super) fn translate(
     attributes: Map<String, Value>,
     checks: &mut Checks,
 ) -> Result<(), Refusal> {
-    let mut keys = Keys {
-        attributes,
-        table: Table::new(),
-    };
+    let mut keys = Keys::new(attributes);
     // For people and other programs.
     keys.attributes.remove("meta");
     if let Some(title) = keys.take_text("title")? {
@@ -52,123 +50,32 @@ pub(super) fn translate(
         "port" => port(id, keys, checks)?,
         "service" => service(id, keys, checks)?,
         "addr" => address(id, keys, checks)?,
+        "process" => system::process(id, keys, checks)?,
+        "user" => system::user(id, keys, checks)?,
+        "group" => system::group(id, keys, checks)?,
+        "package" => system::package(id, keys, checks)?,
+        "mount" => system::mount(id, keys, checks)?,
+        "kernel-param" => system::kernel_param(id, keys, checks)?,
+        "dns" => system::dns(id, keys, checks)?,
         _ => return Err(Refusal::Section),
     }
     Ok(())
 }
 
-/// A resource's attributes, and what they have become.
-#[derive(Clone)]
-struct Keys {
-    attributes: Map<String, Value>,
-    table: Table,
-}
-
-impl Keys {
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.attributes
-            .remove(name)
-            .filter(|value| !value.is_null())
-    }
-
-    /// Takes what may be one value only.
-    fn take_plain(&mut self, name: &str) -> Result<Option<Value>, String> {
-        let value = self.take(name).map(plain).transpose();
-        value.map_err(|reason| format!("{name}: {reason}"))
-    }
-
-    fn take_text(&mut self, name: &str) -> Result<Option<String>, String> {
-        match self.take_plain(name)? {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(format!("{name}: {other} is no text")),
-        }
-    }
-
-    fn take_bool(&mut self, name: &str) -> Result<Option<bool>, String> {
-        match self.take_plain(name)? {
-            None => Ok(None),
-            Some(Value::Bool(value)) => Ok(Some(value)),
-            Some(other) => Err(format!("{name}: {other} is neither true nor false")),
-        }
-    }
-
-    fn take_texts(&mut self, name: &str) -> Result<Texts, String> {
-        match self.take(name) {
-            None => Ok(Texts::default()),
-            Some(value) => Texts::read(&value).map_err(|reason| format!("{name}: {reason}")),
-        }
-    }
-
-    fn take_strings(&mut self, name: &str) -> Result<Vec<String>, String> {
-        let values = match self.take(name) {
-            None => return Ok(Vec::new()),
-            Some(value) => all_of(value).map_err(|reason| format!("{name}: {reason}"))?,
-        };
-        let texts = values.into_iter().map(|value| match value {
-            Value::String(text) => Ok(text),
-            other => Err(format!("{name}: {other} is no text")),
-        });
-        texts.collect()
-    }
-
-    /// Takes a time in milliseconds.
-    fn take_timeout(&mut self, default: Option<u64>) -> Result<(), String> {
-        let given = match self.take_plain("timeout")? {
-            None => None,
-            // Nothing is said by it either.
-            Some(value) if value.as_u64() == Some(0) => None,
-            Some(value) => match value.as_u64() {
-                Some(timeout) => Some(timeout),
-                None => return Err(format!("timeout: {value} is no number of milliseconds")),
-            },
-        };
-        if let Some(timeout) = given.or(default) {
-            self.set("timeout", format!("{timeout}ms"));
-        }
-        Ok(())
-    }
-
-    fn set(&mut self, name: &str, value: impl Into<toml::Value>) {
-        self.table.insert(name.to_owned(), value.into());
-    }
-
-    /// Sets what is the same here, under its name there if that is another.
-    fn same(&mut self, name: &str, ours: &str) -> Result<(), String> {
-        match self.take_plain(name)? {
-            None => {}
-            Some(Value::Bool(value)) => self.set(ours, value),
-            Some(Value::String(text)) => self.set(ours, text),
-            Some(other) => self.set(ours, other.to_string()),
-        }
-        Ok(())
-    }
-
-    /// The name of what is looked at, which may be beside a resource's own.
-    fn target(&mut self, id: &str, name: &str) -> Result<String, String> {
-        let Some(target) = self.take_text(name)? else {
-            return Ok(id.to_owned());
-        };
-        if !self.table.contains_key("title") {
-            self.set("title", id);
-        }
-        Ok(target)
-    }
-
-    /// Makes the check, if nothing is left.
-    fn make<T: DeserializeOwned>(self) -> Result<T, String> {
-        let left: Vec<String> = self
-            .attributes
-            .keys()
-            .map(|name| format!("attribute {name:?} is not supported"))
-            .collect();
-        if !left.is_empty() {
-            return Err(left.join(", "));
-        }
-        let made = T::deserialize(toml::Value::Table(self.table));
-        made.map_err(|error| error.message().replace('\n', ", "))
-    }
-}
+/// What is asked of files that are there.
+const OF_FILES: &[&str] = &[
+    "mode",
+    "owner",
+    "group",
+    "linked-to",
+    "sha256",
+    "md5",
+    "sha512",
+    "filetype",
+    "size",
+    "contents",
+    "contains",
+];
 
 fn file(id: &str, mut keys: Keys, checks: &mut Checks) -> Result<(), String> {
     let path = keys.target(id, "path")?;
@@ -177,7 +84,8 @@ fn file(id: &str, mut keys: Keys, checks: &mut Checks) -> Result<(), String> {
     }
     keys.set("path", path);
     keys.set("follow", false);
-    keys.same("exists", "exists")?;
+    let is_there = keys.take_presence("exists", OF_FILES)?;
+    keys.set("exists", is_there);
     if let Some(mode) = keys.take_plain("mode")? {
         match mode {
             // goss compares texts of four digits at least.
@@ -206,14 +114,9 @@ fn file(id: &str, mut keys: Keys, checks: &mut Checks) -> Result<(), String> {
         keys.set("max-size", bound(most));
     }
     let mut texts = keys.take_texts("contents")?;
-    let older = keys.take_texts("contains")?;
-    texts.contains.extend(older.contains);
-    texts.lacks.extend(older.lacks);
-    texts.matches.extend(older.matches);
+    texts.extend(keys.take_texts("contains")?);
     let mut check: FileCheck = keys.make()?;
-    check.contains = Many(texts.contains);
-    check.lacks = Many(texts.lacks);
-    check.matches = Many(texts.matches);
+    (check.contains, check.lacks, check.matches) = texts.into_keys();
     checks.file.push(check);
     Ok(())
 }
@@ -231,31 +134,19 @@ fn command(id: &str, mut keys: Keys, checks: &mut Checks) -> Result<(), String> 
             .collect::<Result<_, _>>()?,
         Some(_) => return Err("exec: expected a line, or a list of two words or more".to_owned()),
     };
-    if run != [id] && !keys.table.contains_key("title") {
-        keys.set("title", id);
+    if run != [id] {
+        keys.call(id);
     }
     keys.set("run", run);
-    match keys.take_plain("exit-status")? {
-        None => return Err("\"exit-status\" is missing".to_owned()),
-        Some(value) => {
-            // Older versions took texts as well.
-            let code = value
-                .as_i64()
-                .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
-                .ok_or_else(|| format!("exit-status: {value} is no number"))?;
-            keys.set("exit-code", code);
-        }
-    }
+    let code = keys.take_number("exit-status")?;
+    let code = code.ok_or_else(|| "\"exit-status\" is missing".to_owned())?;
+    keys.set("exit-code", code);
     keys.take_timeout(Some(COMMAND_TIMEOUT))?;
     let stdout = keys.take_texts("stdout")?;
     let stderr = keys.take_texts("stderr")?;
     let mut check: CommandCheck = keys.make()?;
-    check.stdout = Many(stdout.contains);
-    check.stdout_lacks = Many(stdout.lacks);
-    check.stdout_matches = Many(stdout.matches);
-    check.stderr = Many(stderr.contains);
-    check.stderr_lacks = Many(stderr.lacks);
-    check.stderr_matches = Many(stderr.matches);
+    (check.stdout, check.stdout_lacks, check.stdout_matches) = stdout.into_keys();
+    (check.stderr, check.stderr_lacks, check.stderr_matches) = stderr.into_keys();
     checks.command.push(check);
     Ok(())
 }
@@ -265,14 +156,20 @@ fn http(id: &str, mut keys: Keys, checks: &mut Checks) -> Result<(), String> {
     keys.set("url", url);
     let status = match keys.take("status") {
         None => (1..=5).map(|class| format!("{class}xx")).collect(),
-        Some(status) => any_of(status)
+        Some(status) => numbers(&status)
             .map_err(|reason| format!("status: {reason}"))?
             .into_iter()
-            .map(|value| match value.as_u64() {
-                Some(status) => Ok(status.to_string()),
-                None => Err(format!("status: {value} is no number")),
+            .map(|(least, most)| {
+                // There are no others.
+                let least = if least == 0 { 100 } else { least };
+                let most = if most == u64::MAX { 999 } else { most };
+                if least == most {
+                    least.to_string()
+                } else {
+                    format!("{least}-{most}")
+                }
             })
-            .collect::<Result<Vec<String>, String>>()?,
+            .collect::<Vec<String>>(),
     };
     keys.set("status", status);
     let is_insecure = keys.take_bool("allow-insecure")?.unwrap_or(false);
@@ -319,9 +216,7 @@ fn http(id: &str, mut keys: Keys, checks: &mut Checks) -> Result<(), String> {
             return Err(format!("headers: more than one {name} is not supported"));
         }
     }
-    check.contains = Many(body.contains);
-    check.lacks = Many(body.lacks);
-    check.matches = Many(body.matches);
+    (check.contains, check.lacks, check.matches) = body.into_keys();
     checks.http.push(check);
     Ok(())
 }
@@ -346,16 +241,12 @@ fn port(id: &str, mut keys: Keys, checks: &mut Checks) -> Result<(), String> {
     };
     keys.set("port", format!("{transport}/{number}"));
     keys.set("ip-version", version);
-    let is_listening = keys.take_bool("listening")?;
-    let is_listening = is_listening.ok_or_else(|| "\"listening\" is missing".to_owned())?;
+    let is_listening = keys.take_presence("listening", &["ip"])?;
     keys.set("listening", is_listening);
     let addresses = keys.take_strings("ip")?;
     if addresses.is_empty() {
         checks.port.push(keys.make()?);
         return Ok(());
-    }
-    if !is_listening {
-        return Err("ip: nobody has to listen".to_owned());
     }
     // Each of them has to be listened on.
     for address in addresses {
@@ -393,10 +284,8 @@ fn address(id: &str, mut keys: Keys, checks: &mut Checks) -> Result<(), String> 
         None => return Err(format!("{address:?} is not supported, which is not tcp://")),
     }
     keys.take_timeout(Some(ADDRESS_TIMEOUT))?;
-    match keys.take_bool("reachable")? {
-        Some(true) => {}
-        Some(false) => return Err("reachable: false is not supported".to_owned()),
-        None => return Err("\"reachable\" is missing".to_owned()),
+    if !keys.take_required("reachable")? {
+        return Err("reachable: false is not supported".to_owned());
     }
     checks.tcp.push(keys.make()?);
     Ok(())

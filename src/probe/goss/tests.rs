@@ -88,7 +88,10 @@ fn matchers_are_of_the_whole_text() {
         ("{or: [a, {have-prefix: b}]}", "bc", "ac"),
         ("{and: [{have-prefix: a}, {have-suffix: c}]}", "abc", "ab"),
         ("{have-patterns: ['/^b$/']}", "a\nb\nc", "ab"),
-        ("{contain-element: b}", "abc", "ac"),
+        ("{contain-element: b}", "a\nb\nc", "abc"),
+        ("{contain-element: {have-prefix: b}}", "a\nbc", "ab\nc"),
+        ("{contain-elements: [a, b]}", "b\na\nc", "a\nc"),
+        ("{not: {contain-element: b}}", "abc\n", "a\nb\n"),
     ] {
         let text = format!("command: {{x: {{exit-status: 0, stdout: {matcher}}}}}");
         let command = &read(&text).unwrap().command[0];
@@ -174,37 +177,77 @@ addr:
 }
 
 #[test]
+fn what_a_system_is_is_translated() {
+    let text = "
+process:
+  nginx: {running: true}
+  web: {comm: apache2, running: false}
+user:
+  www-data: {exists: true, uid: 33, gid: '33', groups: [www-data], home: /var/www, shell: /bin/sh}
+  only: {exists: true, groups: {consist-of: [a, b]}}
+  gone: {exists: false, uid: 5, groups: [x]}
+group:
+  www: {groupname: www-data, exists: true, gid: 33}
+  gone: {exists: false, gid: 7}
+package:
+  nginx: {installed: true, versions: ['1.2+b']}
+  apache2: {installed: true, versions: {contain-element: {have-prefix: '2.'}}}
+  gone: {installed: false, versions: ['1']}
+mount:
+  /home:
+    exists: true
+    opts: [rw]
+    vfs-opts: [size=1m]
+    source: tmpfs
+    filesystem: tmpfs
+    usage: {lt: 95}
+  gone: {mountpoint: /mnt, exists: false, source: x}
+kernel-param:
+  a.b: {value: '1'}
+  a.c: {value: {and: [{ge: 5}, {lt: 9}]}}
+  a.d: {value: {have-prefix: L}}
+  a.e: {value: 0}
+dns:
+  localhost: {resolvable: true, addrs: [127.0.0.1], timeout: 500}
+  one: {resolve: x.invalid, resolveable: false, addrs: [1.1.1.1]}
+  only: {resolvable: true, addrs: {consist-of: [127.0.0.1]}}
+http:
+  http://x/: {status: {and: [{ge: 200}, {lt: 205}]}}
+";
+    assert_eq!(
+        checks(text),
+        [
+            "http http://x/: follow yes, status 200-204, verify-certificate yes",
+            "process nginx: comm nginx, running yes",
+            "process apache2: comm apache2, running no",
+            "user gone: exists no",
+            "user only: exists yes, groups a b, other-groups no",
+            "user www-data: exists yes, gid 33, groups www-data, home /var/www, shell /bin/sh, uid 33",
+            "group gone: exists no",
+            "group www-data: exists yes, gid 33",
+            "package apache2: installed yes, version-matches \\A2\\.",
+            "package gone: installed no",
+            "package nginx: installed yes, version-matches \\A1\\.2\\+b\\z",
+            "mount /home: fs-options size=1m, max-usage 94, mounted yes, source tmpfs, type tmpfs, \
+             vfs-options rw",
+            "mount /mnt: mounted no",
+            "kernel-param a.b: value 1",
+            "kernel-param a.c: max 8, min 5",
+            "kernel-param a.d: matches \\AL",
+            "kernel-param a.e: max 0",
+            "dns localhost: addresses 127.0.0.1, resolves yes",
+            "dns x.invalid: resolves no",
+            "dns only: addresses 127.0.0.1, other-addresses no, resolves yes",
+        ]
+    );
+    let process = read(text).unwrap().process;
+    assert_eq!(process[1].title.as_deref(), Some("web"));
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_not_supported_is_named() {
     for (text, expected) in [
-        (
-            "process: {nginx: {running: true}}",
-            "resource \"process\" is not supported",
-        ),
-        (
-            "user: {a: {exists: true}}",
-            "resource \"user\" is not supported",
-        ),
-        (
-            "group: {a: {exists: true}}",
-            "resource \"group\" is not supported",
-        ),
-        (
-            "package: {a: {installed: true}}",
-            "resource \"package\" is not supported",
-        ),
-        (
-            "mount: {/a: {exists: true}}",
-            "resource \"mount\" is not supported",
-        ),
-        (
-            "kernel-param: {a: {value: '1'}}",
-            "resource \"kernel-param\" is not supported",
-        ),
-        (
-            "dns: {a: {resolvable: true}}",
-            "resource \"dns\" is not supported",
-        ),
         (
             "interface: {lo: {exists: true}}",
             "resource \"interface\" is not supported",
@@ -218,8 +261,8 @@ fn what_is_not_supported_is_named() {
             "http: \"https://x\": body: matcher \"gjson\" is not supported",
         ),
         (
-            "http: {'http://x': {status: {ge: 200}}}",
-            "http: \"http://x\": status: matcher \"ge\" is not supported",
+            "http: {'http://x': {status: {have-prefix: '2'}}}",
+            "http: \"http://x\": status: matcher \"have-prefix\" is not supported",
         ),
         (
             "http: {'http://x': {status: 200, username: a, password: b}}",
@@ -234,25 +277,29 @@ fn what_is_not_supported_is_named() {
             "file: {/x: {exists: true, md5: abc}}",
             "file: \"/x\": attribute \"md5\" is not supported",
         ),
-        ("file: {/x: {mode: 0644}}", ""),
+        ("file: {/x: {exists: true, mode: 0644}}", ""),
         (
-            "file: {/x: {mode: 644}}",
+            "file: {/x: {mode: '0644'}}",
+            "file: \"/x\": \"exists\" is missing",
+        ),
+        (
+            "file: {/x: {exists: true, mode: 644}}",
             "file: \"/x\": mode: 644 is not written as in \"0644\"",
         ),
         (
-            "file: {/x: {owner: {have-prefix: r}}}",
+            "file: {/x: {exists: true, owner: {have-prefix: r}}}",
             "file: \"/x\": owner: matcher \"have-prefix\" is not supported",
         ),
         (
-            "file: {/x: {contents: [{have-prefix: r}]}}",
+            "file: {/x: {exists: true, contents: [{have-prefix: r}]}}",
             "file: \"/x\": contents: matcher \"have-prefix\" in a list is not supported",
         ),
         (
-            "file: {/x: {contents: {semver-constraint: '>1'}}}",
+            "file: {/x: {exists: true, contents: {semver-constraint: '>1'}}}",
             "file: \"/x\": contents: matcher \"semver-constraint\" is not supported",
         ),
         (
-            "file: {/x: {contents: ['/(/']}}",
+            "file: {/x: {exists: true, contents: ['/(/']}}",
             "file: \"/x\": contents: not a regular expression: unclosed group",
         ),
         (
@@ -287,6 +334,55 @@ fn what_is_not_supported_is_named() {
             "gossfile: {'*.yaml': {}}",
             "gossfile: \"*.yaml\": wildcards are not supported",
         ),
+        ("process: {x: {}}", "process: \"x\": \"running\" is missing"),
+        (
+            "user: {x: {exists: true, uid: {gt: 5}}}",
+            "user: \"x\": uid: matcher \"gt\" is not supported",
+        ),
+        (
+            "user: {x: {exists: true, groups: {have-len: 1}}}",
+            "user: \"x\": groups: matcher \"have-len\" is not supported",
+        ),
+        (
+            "user: {x: {exists: true, groups: x}}",
+            "user: \"x\": groups: \"x\" is not supported; write it as a list",
+        ),
+        (
+            "group: {x: {exists: true, members: [y]}}",
+            "group: \"x\": attribute \"members\" is not supported",
+        ),
+        (
+            "package: {x: {installed: true, versions: [1.10]}}",
+            "package: \"x\": versions: 1.1 is no text; write it in quotes",
+        ),
+        (
+            "package: {x: {installed: true, versions: {semver-constraint: '>1'}}}",
+            "package: \"x\": versions: matcher \"semver-constraint\" is not supported",
+        ),
+        (
+            "package: {x: {installed: true, versions: [{have-prefix: '1'}, {have-suffix: '2'}]}}",
+            "package: \"x\": versions: several elements by matchers, or the same twice, are not supported",
+        ),
+        (
+            "mount: {/x: {exists: true, usage: {gt: 5}}}",
+            "mount: \"/x\": usage: that so much is used is not supported",
+        ),
+        (
+            "mount: {/x: {exists: true, opts: {consist-of: [rw]}}}",
+            "mount: \"/x\": opts: these and no others is not supported",
+        ),
+        (
+            "kernel-param: {x: {value: {have-len: 2}}}",
+            "kernel-param: \"x\": value: matcher \"have-len\" is not supported",
+        ),
+        (
+            "dns: {x: {resolvable: true, server: 8.8.8.8}}",
+            "dns: \"x\": attribute \"server\" is not supported",
+        ),
+        (
+            "dns: {'MX:x': {resolvable: true}}",
+            "dns: \"MX:x\": records of the type MX are not supported",
+        ),
         ("file: [1]", "file: it is no table of resources"),
         (
             "file: {/x: 1}",
@@ -304,10 +400,11 @@ fn what_is_not_supported_is_named() {
 
 #[test]
 fn all_that_is_not_supported_is_named_at_once() {
-    let text = "dns: {a: {resolvable: true}}\nfile: {/x: {md5: a}, /y: {exists: true}}\n";
+    let text =
+        "interface: {a: {exists: true}}\nfile: {/x: {exists: true, md5: a}, /y: {exists: true}}\n";
     assert_eq!(
         refused(text),
-        "resource \"dns\" is not supported\nfile: \"/x\": attribute \"md5\" is not supported"
+        "file: \"/x\": attribute \"md5\" is not supported\nresource \"interface\" is not supported"
     );
 }
 
