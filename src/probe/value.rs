@@ -184,6 +184,11 @@ impl Pattern {
         })
     }
 
+    /// Whether it must not be found, so that only all of a text can tell.
+    pub(super) fn is_absent(&self) -> bool {
+        self.is_absent
+    }
+
     /// Whether it is found, or is not if it must not be.
     pub fn matches(&self, text: &str) -> bool {
         let is_found = if self.is_by_line {

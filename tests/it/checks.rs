@@ -43,6 +43,7 @@ echo 'answer = 42' >/etc/subject.conf
 chmod 0640 /etc/subject.conf
 chgrp subject /etc/subject.conf
 ln -s subject.conf /etc/subject.link
+ln -s nowhere /etc/subject.dangling
 cat >/etc/subject.cnf <<'END'
 [req]
 distinguished_name = name
@@ -140,6 +141,8 @@ const GOOD: &[&str] = &[
     "file:/etc/subject.link,contains=42",
     "file:/run/subject.sock,type=socket",
     "file:/etc/nosuch,exists=false",
+    "file:/etc/subject.dangling,exists=false,follow=true",
+    "file:/etc/subject.dangling,target=nowhere",
     "command:echo out; echo err >&2; exit 3,exit-code=3,stdout=out,stderr=err,stdout-lacks=err,stderr-matches=^e",
     "command:id -un; pwd,user=subject,stdout-matches=^subject\\n",
     "process:subjectd,user=root,count=1",
@@ -204,6 +207,11 @@ const BAD: &[(&str, &str)] = &[
         "it is active",
     ),
     ("unit:subject,exists=false", "there is such a unit"),
+    ("unit:nosuch,start=false", "there is no such unit"),
+    (
+        "unit:nosuch,start=false,sub-state=running",
+        "there is no such unit",
+    ),
     ("http://localhost:8088/,status=404", "status 200"),
     ("http://localhost:8088/teapot", "status 418"),
     (
@@ -235,6 +243,14 @@ const BAD: &[(&str, &str)] = &[
     ("unix-socket:/etc/subject.conf", "it is no socket"),
     ("unix-socket:/run/nosuch", "it is not there"),
     ("file:/etc/nosuch", "it is not there"),
+    (
+        "file:/etc/subject.dangling",
+        "it is a symbolic link that leads nowhere",
+    ),
+    (
+        "file:/etc/subject.dangling,exists=false",
+        "it is there, a symbolic link",
+    ),
     ("file:/etc/subject.conf,exists=false", "it is there, a file"),
     (
         "file:/etc/subject.conf,mode=0644,owner=subject",
@@ -342,15 +358,19 @@ const BAD: &[(&str, &str)] = &[
         "security:broken-loud,exposure=1",
         "broken-loud.service has 9.",
     ),
+    (
+        "security:nosuch,exposure=9",
+        "there is no unit nosuch.service",
+    ),
 ];
 
-/// Makes checks in one run, and gives what was found for each.
-fn made(image: &str, packages: &[PathBuf], checks: &[&str]) -> Vec<Value> {
+/// Makes checks in one run, each tried for so many seconds, and gives what was found for each.
+fn made(image: &str, packages: &[PathBuf], checks: &[&str], seconds: u32) -> Vec<Value> {
     let place = Place::direct();
     let mut arguments: Vec<String> = vec![
         "--json".into(),
-        "--check-timeout=2".into(),
-        "--network-timeout=2".into(),
+        format!("--check-timeout={seconds}"),
+        format!("--network-timeout={seconds}"),
     ];
     for package in packages {
         arguments.push(format!("--package={}", package.display()));
@@ -382,7 +402,8 @@ fn all_hold_on(image: &str) {
     let place = Place::direct();
     let package = subject(&place);
     let mut wrong = Vec::new();
-    for (check, found) in GOOD.iter().zip(made(image, &[package], GOOD)) {
+    // Nothing is waited for where all of it holds, and the machine may have much else to do.
+    for (check, found) in GOOD.iter().zip(made(image, &[package], GOOD, 30)) {
         if found["passed"] != true {
             wrong.push(format!("{check}\n  found {found}"));
         }
@@ -410,7 +431,7 @@ fn every_kind_where_it_does_not_hold() {
     let place = Place::direct();
     let packages = [subject(&place), broken(&place)];
     let checks: Vec<&str> = BAD.iter().map(|(check, _)| *check).collect();
-    let found = made("debian-bookworm", &packages, &checks);
+    let found = made("debian-bookworm", &packages, &checks, 2);
     let mut wrong = Vec::new();
     for ((check, seen), found) in BAD.iter().zip(found) {
         let observation = found["observation"].as_str().unwrap_or_default();
@@ -462,6 +483,60 @@ fn what_cannot_be_told_is_no_failure() {
         .exits(1)
         .stdout_has("the package has started it by itself")
         .stdout_has("error  dns");
+}
+
+/// What is too long to be looked at as a whole is not taken for less than it is.
+#[test]
+fn what_is_long() {
+    let place = Place::direct();
+    let package = Deb::new("long")
+        .service(
+            "/bin/sh -c 'seq -f \"before %%g\" 3000; echo the needle; seq -f \"after %%g\" 3000; exec sleep infinity'",
+        )
+        .postinst(
+            "mkdir -p /var/lib/long\nhead -c 20000000 /dev/zero >/var/lib/long/searched\n\
+             echo end >>/var/lib/long/searched\ntruncate -s 1T /var/lib/long/hashed\n\
+             systemctl daemon-reload\nsystemctl start long",
+        )
+        .build(place.scratch(), "long.deb");
+    let zeros = "0".repeat(64);
+    let hashed = format!("file:/var/lib/long/hashed,sha256={zeros},timeout=1s");
+    let checks = [
+        (
+            "journal:long,contains=the needle,contains=after 3000",
+            true,
+            "",
+        ),
+        ("journal:long,lacks=the needle", false, "the needle"),
+        (&hashed, false, "it was not read to its end in time"),
+        (
+            "file:/var/lib/long/searched,lacks=end",
+            false,
+            "it has more than 16 MiB",
+        ),
+        (
+            "command:seq 200000 399999,stdout=200000,stdout=399999",
+            true,
+            "",
+        ),
+        (
+            "command:seq 200000 399999,stdout-lacks=300000",
+            false,
+            "it wrote more to standard output than can be searched",
+        ),
+        (
+            "command:seq 200000 399999,stdout-lacks=399999",
+            false,
+            "standard output has \"399999\"",
+        ),
+    ];
+    let given: Vec<&str> = checks.iter().map(|(check, ..)| *check).collect();
+    let found = made("debian-bookworm", &[package], &given, 5);
+    for ((check, holds, says), found) in checks.iter().zip(found) {
+        assert_eq!(found["passed"], *holds, "{check}: {found}");
+        let observation = found["observation"].as_str().unwrap_or_default();
+        assert!(observation.contains(says), "{check}: {found}");
+    }
 }
 
 #[test]

@@ -109,7 +109,7 @@ file:
   /etc/rich: {title: bad, exists: false}
   /etc/hostname: {title: bad, exists: true, contents: ['!/^/']}
 command:
-  echo hello: {title: bad, exit-status: 0, stdout: hello, timeout: 300}
+  echo hello: {title: bad, exit-status: 0, stdout: hello, timeout: 5000}
 http:
   http://localhost:8098/: {title: bad, status: 302, timeout: 300}
   http://localhost:8098/page: {title: bad, status: 200, body: [Bye], timeout: 300}

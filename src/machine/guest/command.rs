@@ -133,6 +133,10 @@ pub struct Streams {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+    /// Whether something has been left out in the middle of a very long standard output.
+    pub is_stdout_cut: bool,
+    /// Whether something has been left out in the middle of a very long standard error.
+    pub is_stderr_cut: bool,
 }
 
 impl Guest {
@@ -167,6 +171,8 @@ impl Guest {
             status,
             stdout: stdout.kept.text(),
             stderr: stderr.kept.text(),
+            is_stdout_cut: stdout.kept.dropped > 0,
+            is_stderr_cut: stderr.kept.dropped > 0,
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::texts::quoted;
-use crate::machine::{Command, Streams};
+use crate::machine::{Command, ExitStatus, Streams};
 use crate::probe::check::{Needs, Probe, ProbeError, Scene};
 use crate::probe::{Many, Outcome, UnitName};
 
@@ -109,8 +109,15 @@ impl Probe for VerifyCheck {
         let complaints: Vec<&str> = streams
             .stderr
             .lines()
-            .filter(|line| about.iter().any(|name| line.contains(name)))
+            .filter(|line| about.iter().any(|name| mentions(line, name)))
             .collect();
+        let is_silent = streams.stderr.trim().is_empty();
+        if !matches!(streams.status, ExitStatus::Code(code) if code == 0 || !is_silent) {
+            return Err(ProbeError::Program {
+                program: "systemd-analyze".to_owned(),
+                reason: format!("{}, {}", streams.status, quoted(&streams.stderr)),
+            });
+        }
         Ok(match complaints.len() {
             0 => Outcome::passed(format!("no complaints about {}", about.join(", "))),
             number => {
@@ -122,6 +129,22 @@ impl Probe for VerifyCheck {
             }
         })
     }
+}
+
+/// Whether a line is about a unit of that name, and not one whose name ends or begins so.
+fn mentions(line: &str, name: &str) -> bool {
+    let is_of_name =
+        |character: char| character.is_ascii_alphanumeric() || ":-_.\\@".contains(character);
+    line.match_indices(name).any(|(start, _)| {
+        let before = line[..start].chars().next_back();
+        let after = &line[start + name.len()..];
+        // It may end a sentence, stand before a colon, or be a part of the path of a drop-in.
+        let goes_on = match after.strip_prefix('.') {
+            Some(rest) => !rest.starts_with("d/") && rest.starts_with(char::is_alphanumeric),
+            None => !after.starts_with(':') && after.starts_with(is_of_name),
+        };
+        !before.is_some_and(is_of_name) && !goes_on
+    })
 }
 
 /// The level in the last line of `systemd-analyze security UNIT`.
@@ -166,6 +189,10 @@ impl Probe for SecurityCheck {
         let mut seen = Vec::new();
         let mut is_good = true;
         for unit in units {
+            let state = scene.guest.unit(&unit).await?.state().await?;
+            if state.load_state == "not-found" {
+                return Ok(Outcome::failed(format!("there is no unit {unit}")));
+            }
             let arguments = ["security", "--no-pager", &unit].map(str::to_owned);
             let streams = analyze(scene, arguments.to_vec()).await?;
             let Some(level) = exposure(&streams.stdout) else {
@@ -189,6 +216,27 @@ impl Probe for SecurityCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_not_a_part_of_another() {
+        for line in [
+            "/usr/lib/systemd/system/a.service:3: Unknown key",
+            "a.service: Command /x is not executable",
+            "Unit a.service has a bad setting",
+            "Failed to load a.service.",
+            "/etc/systemd/system/a.service.d/x.conf:2: Unknown key",
+        ] {
+            assert!(mentions(line, "a.service"), "{line}");
+        }
+        for line in [
+            "data.service: no",
+            "x-a.service: no",
+            "a.service.wants: no",
+            "a.services: no",
+        ] {
+            assert!(!mentions(line, "a.service"), "{line}");
+        }
+    }
 
     #[test]
     fn the_level_is_read() {

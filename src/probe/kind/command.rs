@@ -59,7 +59,7 @@ impl CommandCheck {
         }
     }
 
-    fn judge(&self, streams: &Streams) -> Look {
+    fn judge(&self, streams: &Streams) -> Result<Look, ProbeError> {
         let mut wrong = Vec::new();
         if streams.status != ExitStatus::Code(self.exit_code.unwrap_or(0)) {
             wrong.push(streams.status.to_string());
@@ -83,9 +83,22 @@ impl CommandCheck {
             lacks: &self.stderr_lacks,
             matches: &self.stderr_matches,
         };
-        wrong.extend(stdout.differences("standard output", &streams.stdout));
-        wrong.extend(stderr.differences("standard error", &streams.stderr));
-        Look::at(&[streams.status.to_string()], &wrong)
+        let (is_out_cut, is_err_cut) = (streams.is_stdout_cut, streams.is_stderr_cut);
+        for (what, text, is_cut, asked) in [
+            ("standard output", &streams.stdout, is_out_cut, stdout),
+            ("standard error", &streams.stderr, is_err_cut, stderr),
+        ] {
+            let differences = if is_cut {
+                asked.differences_of_part(what, text)
+            } else {
+                Some(asked.differences(what, text))
+            };
+            wrong.extend(differences.ok_or_else(|| ProbeError::Program {
+                program: self.target(),
+                reason: format!("it wrote more to {what} than can be searched"),
+            })?);
+        }
+        Ok(Look::at(&[streams.status.to_string()], &wrong))
     }
 }
 
@@ -108,7 +121,7 @@ impl Looking for CommandCheck {
     async fn look(&self, scene: Scene<'_>, deadline: Instant) -> Result<Look, ProbeError> {
         let left = deadline.saturating_duration_since(Instant::now());
         match scene.guest.run_apart(&self.command(), left).await {
-            Ok(streams) => Ok(self.judge(&streams)),
+            Ok(streams) => self.judge(&streams),
             Err(GuestError::Timeout { output, .. }) => {
                 let wrote = quoted(&output.text);
                 Ok(Look::Cut(format!("it did not end; it wrote {wrote}")))

@@ -111,7 +111,9 @@ impl FileCheck {
     fn find(&self, scene: Scene<'_>) -> Result<Option<OwnedFd>, ProbeError> {
         let is_link = self.kind == Some(FileType::Symlink) || self.target.is_some();
         let mut flags = OFlags::PATH;
-        if is_link || self.follow == Some(false) {
+        // A link is something too, wherever it leads.
+        let is_unwanted = self.exists == Some(false) && self.follow != Some(true);
+        if is_link || is_unwanted || self.follow == Some(false) {
             flags |= OFlags::NOFOLLOW;
         }
         let opened = scene
@@ -123,6 +125,14 @@ impl FileCheck {
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(self.unreadable(error)),
         }
+    }
+
+    /// Whether the path, which leads to nothing, ends at a symbolic link.
+    fn is_dangling(&self, scene: Scene<'_>) -> bool {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let root = scene.guest.root();
+        root.open_at(&self.path, flags, rustix::fs::Mode::empty())
+            .is_ok()
     }
 
     fn unreadable(&self, source: io::Error) -> ProbeError {
@@ -177,8 +187,13 @@ impl FileCheck {
         Ok(())
     }
 
-    /// Compares what is in it.
-    fn read(&self, scene: Scene<'_>, wrong: &mut Vec<String>) -> Result<(), ProbeError> {
+    /// Compares what is in it; whether there was the time for that.
+    async fn read(
+        &self,
+        scene: Scene<'_>,
+        deadline: Instant,
+        wrong: &mut Vec<String>,
+    ) -> Result<bool, ProbeError> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = scene
             .guest
@@ -189,6 +204,7 @@ impl FileCheck {
         let mut content = Vec::new();
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 64 * 1024];
+        let mut is_whole = true;
         loop {
             let length = file
                 .read(&mut buffer)
@@ -199,8 +215,16 @@ impl FileCheck {
             hash.update(&buffer[..length]);
             if (content.len() as u64) < SEARCHED {
                 content.extend_from_slice(&buffer[..length]);
-            } else if self.sha256.is_none() {
-                break;
+            } else {
+                is_whole = false;
+                if self.sha256.is_none() {
+                    break;
+                }
+            }
+            // The other checks go on meanwhile, and a file may have any length.
+            tokio::task::yield_now().await;
+            if Instant::now() >= deadline {
+                return Ok(false);
             }
         }
         if let Some(expected) = &self.sha256 {
@@ -215,8 +239,18 @@ impl FileCheck {
             }
         }
         let text = String::from_utf8_lossy(&content);
-        wrong.extend(self.texts().differences("it", &text));
-        Ok(())
+        let texts = self.texts();
+        let differences = if is_whole {
+            Some(texts.differences("it", &text))
+        } else {
+            texts.differences_of_part("it", &text)
+        };
+        wrong.extend(differences.ok_or_else(|| {
+            self.unreadable(io::Error::other(
+                "it has more than 16 MiB, and only so much is searched",
+            ))
+        })?);
+        Ok(true)
     }
 }
 
@@ -262,11 +296,14 @@ impl Looking for FileCheck {
         Ok(())
     }
 
-    async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
+    async fn look(&self, scene: Scene<'_>, deadline: Instant) -> Result<Look, ProbeError> {
         let found = self.find(scene)?;
         let Some(file) = found else {
             return Ok(match self.exists {
                 Some(false) => Look::Holds("it is not there".to_owned()),
+                _ if self.is_dangling(scene) => {
+                    Look::NotYet("it is a symbolic link that leads nowhere".to_owned())
+                }
                 _ => Look::NotYet("it is not there".to_owned()),
             });
         };
@@ -295,7 +332,9 @@ impl Looking for FileCheck {
         if self.is_about_content() {
             let is_read = kind == Some(FileType::Symlink) && self.follow == Some(false);
             if kind == Some(FileType::File) || is_read {
-                self.read(scene, &mut wrong)?;
+                if !self.read(scene, deadline, &mut wrong).await? {
+                    return Ok(Look::Cut("it was not read to its end in time".to_owned()));
+                }
             } else if wrong.is_empty() {
                 wrong.push(format!("it is {}, not a file", seen[0]));
             }

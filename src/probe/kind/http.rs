@@ -225,15 +225,24 @@ impl HttpCheck {
             return Ok(wrong);
         }
         let mut body = Vec::new();
+        let mut is_whole = true;
         while let Some(chunk) = response.chunk().await.map_err(|error| root_cause(&error))? {
             body.extend_from_slice(&chunk);
             if body.len() > BODY {
                 body.truncate(BODY);
+                is_whole = false;
                 break;
             }
         }
         let body = String::from_utf8_lossy(&body);
-        wrong.extend(self.texts().differences("the body", &body));
+        let differences = if is_whole {
+            Some(self.texts().differences("the body", &body))
+        } else {
+            self.texts().differences_of_part("the body", &body)
+        };
+        wrong.extend(differences.unwrap_or_else(|| {
+            vec!["the body has more than 4 MiB, and only so much is searched".to_owned()]
+        }));
         Ok(wrong)
     }
 }

@@ -1,8 +1,11 @@
 //! What is in the journal, and what is not.
 
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Seek as _};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use rustix::fs::MemfdFlags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +20,9 @@ const JOURNALCTL: &str = "/bin/journalctl";
 
 /// How long one look at the journal may take.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// How much of the journal is looked at, in bytes: some 60 000 entries.
+const MOST: u64 = 64 << 20;
 
 /// How many entries an observation shows.
 const SHOWN: usize = 3;
@@ -130,20 +136,42 @@ pub(super) async fn entries(
         None => arguments.push("--boot".to_owned()),
     }
     arguments.extend(filters.iter().cloned());
-    let streams = scene
-        .guest
-        .run_apart(&Command::new(JOURNALCTL, arguments), LIMIT)
-        .await?;
+    // Of what a command writes to a pipe only the ends are kept.
+    let unkept = |source: io::Error| ProbeError::Unreadable {
+        what: "the journal".to_owned(),
+        source,
+    };
+    let mut file = rustix::fs::memfd_create("journal", MemfdFlags::CLOEXEC)
+        .map(File::from)
+        .map_err(|error| unkept(error.into()))?;
+    let copy = file.try_clone().map_err(unkept)?;
+    let command = Command::new(JOURNALCTL, arguments);
+    let output = scene.guest.run_into(&command, copy, MOST, LIMIT).await?;
     // Old versions say with 1 that there was nothing to show.
-    if !streams.status.success() && !streams.stderr.trim().is_empty() {
+    let complained = !output.status.success() && !output.text.trim().is_empty();
+    let is_cut = file.stream_position().map_err(unkept)? >= MOST;
+    if complained || is_cut {
+        let said = quoted(&output.text);
         return Err(ProbeError::Program {
             program: "journalctl".to_owned(),
-            reason: format!("{}, {}", streams.status, quoted(&streams.stderr)),
+            reason: if is_cut {
+                format!("more than {} MiB", MOST >> 20)
+            } else {
+                format!("{}, {said}", output.status)
+            },
         });
     }
-    let entries = streams.stdout.lines();
-    let entries = entries.filter_map(|line| serde_json::from_str::<Entry>(line).ok());
-    Ok(entries.filter(|entry| !entry.is_ours()).collect())
+    file.rewind().map_err(unkept)?;
+    let mut entries = Vec::new();
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line.map_err(unkept)?;
+        if let Ok(entry) = serde_json::from_slice::<Entry>(&line)
+            && !entry.is_ours()
+        {
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
 }
 
 /// Some entries, for people.

@@ -172,6 +172,7 @@ fn mistakes_are_named() {
     assert!(error("security:x").contains("missing field `exposure`"));
     assert!(refused("tcp:localhost").contains("no port"));
     assert!(refused("command:").contains("no command"));
+    assert!(refused("unit:x,exists=false,result=success").contains("nothing else can be asked"));
     assert!(refused("package:lib*").contains("no package's name"));
     assert!(refused("package:x,installed=false,version=1").contains("has no version"));
     assert!(refused("user:x,exists=false,uid=1").contains("nothing else can be asked"));

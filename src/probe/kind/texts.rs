@@ -37,6 +37,18 @@ impl Texts<'_> {
         }
         wrong
     }
+
+    /// What is wrong with a text of which only a part is known; `None` if that does not tell.
+    pub(super) fn differences_of_part(self, what: &str, part: &str) -> Option<Vec<String>> {
+        let needs_all = !self.lacks.is_empty() || self.matches.iter().any(Pattern::is_absent);
+        let wrong = self.differences(what, part);
+        let has_what_it_must_not = self.lacks.iter().any(|piece| part.contains(piece))
+            || self
+                .matches
+                .iter()
+                .any(|pattern| pattern.is_absent() && !pattern.matches(part));
+        (has_what_it_must_not || (wrong.is_empty() && !needs_all)).then_some(wrong)
+    }
 }
 
 /// The beginning of a text in one line, in quotes.
@@ -63,5 +75,31 @@ mod tests {
             ["it lacks \"two\": \"one\""]
         );
         assert!(quoted(&"x".repeat(300)).ends_with("\"…"));
+    }
+
+    #[test]
+    fn a_part_tells_what_is_there_and_not_what_is_not() {
+        let (a, b) = (["a".to_owned()], ["b".to_owned()]);
+        let texts = |contains, lacks| Texts {
+            contains,
+            lacks,
+            matches: &[],
+        };
+        let told = |texts: Texts<'_>| {
+            texts
+                .differences_of_part("it", "a")
+                .map(|wrong| wrong.len())
+        };
+        assert_eq!(told(texts(&a, &[])), Some(0));
+        assert_eq!(told(texts(&b, &[])), None);
+        assert_eq!(told(texts(&[], &b)), None);
+        assert_eq!(told(texts(&[], &a)), Some(1));
+        let absent = [Pattern::whole("b", true).unwrap()];
+        let texts = Texts {
+            contains: &a,
+            lacks: &[],
+            matches: &absent,
+        };
+        assert_eq!(told(texts), None);
     }
 }

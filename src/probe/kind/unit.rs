@@ -193,6 +193,17 @@ impl UnitCheck {
             && self.property.is_empty()
     }
 
+    /// Whether what is asked needs a unit to be there.
+    fn needs_unit(&self) -> bool {
+        let is_of_any = self.active.is_none() && self.enabled.is_none();
+        self.exists == Some(true)
+            || self.restarts.is_some()
+            || self.result.is_some()
+            || self.sub_state.is_some()
+            || !self.property.is_empty()
+            || (self.exists.is_none() && is_of_any)
+    }
+
     /// One look at all that is asked but its being up.
     async fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
         let name = self.name.as_str();
@@ -224,8 +235,8 @@ impl UnitCheck {
                     }
                 }
             }
-        } else if !is_there && !is_unwanted && self.exists == Some(true) {
-            wrong.push("there is no such unit".to_owned());
+        } else if !is_there && !is_unwanted && self.needs_unit() {
+            return Ok(Look::NotYet("there is no such unit".to_owned()));
         }
         let seen = if is_there {
             state.to_string()
@@ -278,8 +289,9 @@ impl Probe for UnitCheck {
     }
 
     fn validate(&self) -> Result<(), String> {
-        if self.exists == Some(false) && self.active == Some(true) {
-            return Err("a unit that must not exist cannot be active".to_owned());
+        let asks = self.active == Some(true) || self.enabled == Some(true) || self.needs_unit();
+        if self.exists == Some(false) && asks {
+            return Err("of a unit that must not exist nothing else can be asked".to_owned());
         }
         if self.autostart == Some(Autostart::Yes) && !self.is_to_be_up() {
             return Err("a unit that must not be up cannot be started by the package".to_owned());
