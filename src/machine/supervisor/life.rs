@@ -1,0 +1,235 @@
+//! A container's life, from its boot to its end, reboots included.
+
+use std::io;
+use std::process::ExitStatus;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Pid, Signal};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::{UnixDatagram, UnixListener};
+
+use super::Supervisor;
+use super::console::Console;
+use super::control::asks_to_stop;
+use super::lifeline::{Lifeline, Teller, Word};
+use crate::machine::cgroup;
+use crate::machine::pasta::Link;
+use crate::machine::runtime::Record;
+use crate::machine::spec::{END_PATIENCE, Told};
+
+/// What made the container end.
+enum Reason {
+    Itself(ExitStatus),
+    Asked,
+    /// It cannot be what it is to be.
+    Unfit(String),
+}
+
+/// With which systemd-nspawn under `--keep-unit` asks to be started anew: its container has rebooted.
+const REBOOTED: i32 = 133;
+
+/// Where the supervisor hears from others, however often the container boots.
+struct Ears {
+    notify: UnixDatagram,
+    control: UnixListener,
+    terminate: tokio::signal::unix::Signal,
+    lifeline: Lifeline,
+}
+
+impl Supervisor<'_> {
+    /// Runs the container until it has ended for good; gives how systemd-nspawn ended.
+    pub(super) async fn run(
+        &mut self,
+        reader: OwnedReadHalf,
+        teller: &mut Teller,
+        console: &mut Console,
+    ) -> io::Result<ExitStatus> {
+        let mut ears = Ears {
+            notify: UnixDatagram::bind(self.spec.directory.join("notify"))?,
+            control: UnixListener::bind(self.spec.directory.join("control"))?,
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+            lifeline: Lifeline::new(reader),
+        };
+        loop {
+            let (status, is_asked) = self.run_once(&mut ears, teller, console).await?;
+            let rebooted = status.code() == Some(REBOOTED) && !is_asked;
+            if !rebooted || !ears.lifeline.has_announced_reboot().await {
+                return Ok(status);
+            }
+            self.vacate_cgroups()?;
+        }
+    }
+
+    /// Runs the container from its boot to its end; gives how systemd-nspawn ended, and whether it
+    /// was asked to.
+    async fn run_once(
+        &mut self,
+        ears: &mut Ears,
+        teller: &mut Teller,
+        console: &mut Console,
+    ) -> io::Result<(ExitStatus, bool)> {
+        let Ears {
+            notify,
+            control,
+            terminate,
+            lifeline,
+        } = ears;
+        let (mut child, mut output) = self.start()?;
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let mut output_open = true;
+        let mut leader = None;
+        let spec = self.spec;
+        let mut link = Link::new(&spec.uplink, spec.directory.join("fs"));
+        let (mut booted, mut told) = (None, false);
+        let mut buffer = vec![0; 8192];
+        let mut message = vec![0; 8192];
+        let reason = loop {
+            tokio::select! {
+                status = child.wait() => break Reason::Itself(status?),
+                length = output.read(&mut buffer), if output_open => match length {
+                    Ok(length) if length > 0 => console.push(&buffer[..length]),
+                    _ => output_open = false,
+                },
+                length = notify.recv(&mut message) => {
+                    let text = String::from_utf8_lossy(&message[..length?]).into_owned();
+                    booted = self.heard(&text, &mut leader, pid)?.or(booted);
+                    if let Some(leader) = leader {
+                        link.follow(leader, || self.cgroups.iter().map(|own| own.beside("pasta")).collect());
+                    }
+                }
+                () = link.change() => {}
+                word = lifeline.next() => match word {
+                    Word::Detach => self.record(leader.unwrap_or_default(), true)?,
+                    Word::Reboot => {}
+                    Word::Gone => break Reason::Asked,
+                },
+                asked = control.accept() => if asks_to_stop(asked?.0).await {
+                    break Reason::Asked;
+                },
+                _ = terminate.recv() => break Reason::Asked,
+            }
+            if let Some(leader) = booted {
+                // Nothing true can be found out of a container that has lost its network.
+                if let Some(message) = link.failure() {
+                    break Reason::Unfit(message);
+                }
+                if link.is_up() && !told {
+                    let compose = self.compose;
+                    teller.tell(&Told::Ready { leader, compose }).await;
+                    told = true;
+                }
+            }
+        };
+        // What each of the two takes to be gone, it takes at the same time.
+        link.kill();
+        let (status, is_asked) = match reason {
+            Reason::Itself(status) => (status, false),
+            Reason::Asked => (self.end(&mut child, pid, leader).await?, true),
+            Reason::Unfit(message) => {
+                self.end(&mut child, pid, leader).await?;
+                return Err(io::Error::other(message));
+            }
+        };
+        link.end().await;
+        if output_open {
+            // What is in the pipe now; somebody else may hold it open.
+            while let Ok(Ok(length @ 1..)) =
+                tokio::time::timeout(Duration::ZERO, output.read(&mut buffer)).await
+            {
+                console.push(&buffer[..length]);
+            }
+        }
+        Ok((status, is_asked))
+    }
+
+    /// Makes the container's cgroups as they were before systemd-nspawn used them.
+    fn vacate_cgroups(&self) -> io::Result<()> {
+        match (&self.cgroups, &self.unit_cgroup) {
+            (Some(cgroups), _) => cgroups.vacate(),
+            (None, Some(unit)) => cgroup::vacate(unit),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Takes a message of systemd-nspawn's; gives the leader when the container is ready.
+    fn heard(
+        &mut self,
+        message: &str,
+        leader: &mut Option<i32>,
+        nspawn: Option<Pid>,
+    ) -> io::Result<Option<i32>> {
+        let mut ready = false;
+        for line in message.lines() {
+            if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
+                *leader = pid.parse().ok();
+            }
+            ready |= line == "READY=1";
+        }
+        if !ready {
+            return Ok(None);
+        }
+        let leader = leader
+            .or_else(|| only_child(nspawn?))
+            .ok_or_else(|| io::Error::other("systemd-nspawn did not tell the leader"))?;
+        self.root.unmask(leader);
+        self.record(leader, false)?;
+        Ok(Some(leader))
+    }
+
+    fn record(&self, leader: i32, kept: bool) -> io::Result<()> {
+        let record = Record {
+            machine: self.spec.machine.clone(),
+            image: self.spec.image.clone(),
+            leader,
+            started: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs(),
+            owner: self.spec.owner,
+            kept,
+            layers: self.spec.lowers.clone(),
+        };
+        let path = self.spec.directory.join("record.json");
+        let partial = path.with_extension("new");
+        std::fs::write(&partial, serde_json::to_vec(&record)?)?;
+        std::fs::rename(partial, path)
+    }
+
+    /// Ends the container: systemd-nspawn answers SIGTERM by killing its leader, if that is still
+    /// there, and by clearing up.
+    async fn end(
+        &self,
+        child: &mut tokio::process::Child,
+        pid: Option<Pid>,
+        leader: Option<i32>,
+    ) -> io::Result<ExitStatus> {
+        if let Some(leader) = leader {
+            self.hierarchies.kill_payload(&self.spec.machine, leader);
+        }
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+        if let Ok(status) = tokio::time::timeout(END_PATIENCE, child.wait()).await {
+            return status;
+        }
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.kill();
+        }
+        child.start_kill()?;
+        tokio::time::timeout(END_PATIENCE, child.wait())
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("systemd-nspawn cannot be killed")))
+    }
+}
+
+/// The one child of a process; proc(5), `/proc/<pid>/task/<tid>/children`.
+fn only_child(pid: Pid) -> Option<i32> {
+    let pid = pid.as_raw_nonzero();
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .ok()?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
+}

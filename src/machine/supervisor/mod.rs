@@ -1,0 +1,207 @@
+//! The process that serves one container, from before it is there until nothing of it is left.
+//!
+//! It is a hidden command of the binary. On a host with systemd it is the main process of the
+//! container's unit, elsewhere a child of postroj. It has a mount namespace of its own, in which
+//! it puts the root together, so that the mounts go when it does; it starts systemd-nspawn, and
+//! it ends the container when postroj goes away. If the supervisor itself is killed, the kernel
+//! sends systemd-nspawn SIGTERM, and that ends the container.
+
+mod console;
+mod control;
+mod life;
+mod lifeline;
+mod nspawn;
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+
+use super::cgroup::{Cgroups, Hierarchies, Layout};
+use super::root::{self, Assembled};
+use super::runtime;
+use super::spec::{CgroupOwner, END_PATIENCE, Spec, Told};
+use super::sys;
+
+pub(super) use control::control_socket;
+
+use console::Console;
+use lifeline::Teller;
+
+/// Serves the container that is asked for on standard input, a socket, until it is gone.
+///
+/// The result is for the exit code only: what went wrong has been told on the socket.
+pub fn supervise() -> io::Result<()> {
+    sys::close_inherited()?;
+    let socket = StdUnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
+    // The socket's end is what postroj waits for: nobody else may hold it.
+    let null = File::options().read(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    let spec = read_spec(&socket)?;
+    // Ctrl-C in the terminal is for postroj, which then ends us. A unit's process leads already.
+    let _ = rustix::process::setsid();
+    let lock = match runtime::claim(&spec.directory) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return (&socket).write_all(&Told::Taken.line()?),
+        Err(error) => return (&socket).write_all(&Told::Failed(error.to_string()).line()?),
+    };
+    // Whoever is not there any more closes the socket too, which is seen in due course.
+    let _ = (&socket).write_all(&Told::Claimed.line()?);
+    let result = Supervisor::prepare(&spec, lock);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        socket.set_nonblocking(true)?;
+        let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+        let mut teller = Teller(writer);
+        match result {
+            Ok(supervisor) => supervisor.serve(reader, teller).await,
+            Err(error) => {
+                teller.tell(&Told::Failed(error.to_string())).await;
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Reads one line, which is all that postroj says before it has an answer.
+fn read_spec(socket: &StdUnixStream) -> io::Result<Spec> {
+    let mut line = Vec::new();
+    BufReader::new(socket).read_until(b'\n', &mut line)?;
+    serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+/// A container whose root stands.
+struct Supervisor<'a> {
+    spec: &'a Spec,
+    /// Says for as long as it is open that the machine's directory is in use.
+    _lock: OwnedFd,
+    /// Say the same of the layers that the root is made of.
+    _layers: Vec<OwnedFd>,
+    root: Assembled,
+    /// How long that took to be put together.
+    compose: Duration,
+    hierarchies: Hierarchies,
+    cgroups: Option<Cgroups>,
+    /// The cgroup of the host's unit, where version 2 is all that there is.
+    unit_cgroup: Option<PathBuf>,
+    joined: Vec<OwnedFd>,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Puts together what the container needs; on an error nothing is left of it.
+    fn prepare(spec: &'a Spec, lock: OwnedFd) -> io::Result<Self> {
+        let undo = Undo(spec);
+        let shown = spec.overlaid.iter().map(|overlaid| &overlaid.source);
+        let layers = spec.lowers.iter().chain(shown);
+        let layers = layers.map(|layer| runtime::hold(layer));
+        let layers = layers.collect::<io::Result<_>>()?;
+        sys::unshare_mounts()?;
+        let began = Instant::now();
+        let root = root::assemble(spec)?;
+        let compose = began.elapsed();
+        let hierarchies = Hierarchies::load()?;
+        let (cgroups, unit_cgroup, joined) = match spec.cgroups {
+            CgroupOwner::Supervisor => {
+                let cgroups = hierarchies.of_machine(&spec.machine);
+                let joined = cgroups.create(&spec.isolation.limits)?;
+                (Some(cgroups), None, joined)
+            }
+            CgroupOwner::Systemd => match step_aside(&hierarchies)? {
+                Some((unit, procs)) => (None, Some(unit), vec![procs]),
+                None => (None, None, Vec::new()),
+            },
+        };
+        std::mem::forget(undo);
+        Ok(Self {
+            spec,
+            _lock: lock,
+            _layers: layers,
+            root,
+            compose,
+            hierarchies,
+            cgroups,
+            unit_cgroup,
+            joined,
+        })
+    }
+
+    async fn serve(mut self, reader: OwnedReadHalf, mut teller: Teller) -> io::Result<()> {
+        for note in self.root.notes() {
+            teller.tell(&Told::Note(note.clone())).await;
+        }
+        let mut console = Console::default();
+        let outcome = self.run(reader, &mut teller, &mut console).await;
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.kill();
+            if let Err(error) = cgroups.remove(END_PATIENCE) {
+                console.push(format!("postroj: cannot remove the cgroups: {error}\n").as_bytes());
+            }
+        }
+        match self.root.detach() {
+            Ok(()) => runtime::remove_directory(&self.spec.directory)?,
+            // What is mounted there must not be walked into. It goes with this process.
+            Err(error) => {
+                console.push(format!("postroj: cannot unmount the root: {error}\n").as_bytes());
+            }
+        }
+        let told = match outcome {
+            Ok(status) => Told::Ended {
+                code: status.code(),
+                console: console.text(),
+            },
+            Err(error) => Told::Failed(error.to_string()),
+        };
+        teller.tell(&told).await;
+        Ok(())
+    }
+}
+
+/// Removes what was made when the preparation fails half-way.
+struct Undo<'a>(&'a Spec);
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if self.0.cgroups == CgroupOwner::Supervisor
+            && let Ok(hierarchies) = Hierarchies::load()
+        {
+            let _ = hierarchies
+                .of_machine(&self.0.machine)
+                .remove(Duration::ZERO);
+        }
+        if root::detach(&self.0.directory).is_ok() {
+            let _ = runtime::remove_directory(&self.0.directory);
+        }
+    }
+}
+
+/// On a version 2 host, leaves the unit's cgroup for one below it, so that systemd-nspawn can hand
+/// controllers to the container: a cgroup that holds processes can't (cgroups(7)). Gives the unit's
+/// cgroup, and what systemd-nspawn has to join to be born there all the same.
+fn step_aside(hierarchies: &Hierarchies) -> io::Result<Option<(PathBuf, OwnedFd)>> {
+    if hierarchies.layout() != Layout::Unified {
+        return Ok(None);
+    }
+    let Some(mount_point) = hierarchies.unified() else {
+        return Ok(None);
+    };
+    let own = std::fs::read_to_string("/proc/self/cgroup")?;
+    let unit = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .ok_or_else(|| io::Error::other("/proc/self/cgroup has no version 2 line"))?;
+    let unit = mount_point.join(unit);
+    let procs = File::options()
+        .write(true)
+        .open(unit.join("cgroup.procs"))?;
+    let aside = unit.join("postroj");
+    std::fs::create_dir(&aside)?;
+    std::fs::write(aside.join("cgroup.procs"), "0")?;
+    Ok(Some((unit, procs.into())))
+}
