@@ -31,6 +31,7 @@ mod runtime;
 mod shell;
 mod space;
 mod spec;
+mod steps;
 mod stop;
 mod supervisor;
 mod sys;
@@ -60,6 +61,7 @@ pub use profile::Profile;
 pub use runtime::{PREFIX, Record, Runtime};
 pub use shell::shell;
 pub use space::Space;
+pub use steps::{BootSteps, EndSteps};
 pub use stop::stop;
 pub use supervisor::supervise;
 pub use users::check_private_users;
@@ -67,6 +69,7 @@ pub use users::check_private_users;
 use moves::QuickMoves;
 use running::{Launch, Running};
 use spec::Payload;
+use steps::Moment;
 
 /// A container to boot.
 #[derive(Debug, Clone)]
@@ -95,12 +98,13 @@ pub struct Boot {
 pub struct Machine {
     running: Running,
     guest: Guest,
-    compose: Duration,
+    steps: BootSteps,
 }
 
 impl Machine {
     /// Boots a container on a writable layer that goes with it, and waits until it is up.
     pub async fn boot(boot: Boot) -> Result<Self, MachineError> {
+        let began = Moment::now();
         let _quick = QuickMoves::begin();
         let mut running = Running::start(Launch {
             wanted: format!("{PREFIX}{}", boot.image),
@@ -115,7 +119,7 @@ impl Machine {
         })
         .await?;
         let deadline = Instant::now() + boot.timeout;
-        let (leader, compose) = match timeout_at(deadline, running.ready()).await {
+        let (leader, booted) = match timeout_at(deadline, running.ready()).await {
             Ok(Ok(ready)) => ready,
             Ok(Err(error)) => {
                 running.gone().await;
@@ -134,7 +138,7 @@ impl Machine {
         Ok(Self {
             running,
             guest,
-            compose,
+            steps: BootSteps::new(began, booted, Moment::now()),
         })
     }
 
@@ -149,9 +153,7 @@ impl Machine {
         let asked = timeout_at(deadline, self.guest.reboot()).await;
         drop(self.guest);
         let Self {
-            mut running,
-            compose,
-            ..
+            mut running, steps, ..
         } = self;
         if let Ok(Err(source)) = asked {
             return Err(MachineError::NoGuest {
@@ -178,7 +180,7 @@ impl Machine {
         Ok(Self {
             running,
             guest,
-            compose,
+            steps,
         })
     }
 
@@ -187,9 +189,9 @@ impl Machine {
         self.running.name()
     }
 
-    /// How long its root took to be put together.
-    pub fn compose(&self) -> Duration {
-        self.compose
+    /// How long the parts of its first boot took.
+    pub fn steps(&self) -> BootSteps {
+        self.steps
     }
 
     /// What the user should know of how it was put together.
@@ -214,9 +216,11 @@ impl Machine {
     }
 
     /// Ends the container and waits until nothing of it is left.
-    pub async fn end(self) -> Result<(), MachineError> {
+    pub async fn end(self) -> Result<EndSteps, MachineError> {
+        let asked = Moment::now();
         drop(self.guest);
-        self.running.end().await.map(drop)
+        let ended = self.running.end().await?;
+        Ok(EndSteps::new(asked, ended.steps, Moment::now()))
     }
 }
 

@@ -20,6 +20,7 @@ use super::nspawn::Nspawn;
 use super::overlay::Overlaid;
 use super::runtime::{self, Runtime};
 use super::spec::{DETACH, END_PATIENCE, Payload, REBOOT, Spec, Told, Writable};
+use super::steps;
 
 /// A container to start.
 pub(super) struct Launch {
@@ -60,6 +61,8 @@ pub(super) struct Ended {
     pub(super) code: Option<i32>,
     /// The last of what it wrote to its console.
     pub(super) console: String,
+    /// How it went.
+    pub(super) steps: steps::Ended,
 }
 
 impl Running {
@@ -173,15 +176,15 @@ impl Running {
         &self.notes
     }
 
-    /// Waits until the container is up; gives its init in the host's numbering, and how long its
-    /// root took to be put together.
-    pub(super) async fn ready(&mut self) -> Result<(i32, Duration), MachineError> {
+    /// Waits until the container is up; gives its init in the host's numbering, and how the boot
+    /// went.
+    pub(super) async fn ready(&mut self) -> Result<(i32, steps::Booted), MachineError> {
         loop {
             match self.next().await? {
                 Told::Claimed | Told::Taken => {}
                 Told::Note(note) => self.notes.push(note),
-                Told::Ready { leader, compose } => return Ok((leader, compose)),
-                Told::Ended { code, console } => return Err(self.early(code, console)),
+                Told::Ready { leader, booted } => return Ok((leader, booted)),
+                Told::Ended { code, console, .. } => return Err(self.early(code, console)),
                 Told::Failed(message) => return Err(self.failed(message)),
             }
         }
@@ -192,7 +195,17 @@ impl Running {
         loop {
             match self.next().await? {
                 Told::Claimed | Told::Taken | Told::Note(_) | Told::Ready { .. } => {}
-                Told::Ended { code, console } => return Ok(Ended { code, console }),
+                Told::Ended {
+                    code,
+                    console,
+                    steps,
+                } => {
+                    return Ok(Ended {
+                        code,
+                        console,
+                        steps,
+                    });
+                }
                 Told::Failed(message) => return Err(self.failed(message)),
             }
         }
@@ -201,7 +214,7 @@ impl Running {
     /// Waits until the container has ended although nobody asked it to.
     pub(super) async fn died(&mut self) -> MachineError {
         match self.ended().await {
-            Ok(Ended { code, console }) => self.early(code, console),
+            Ok(Ended { code, console, .. }) => self.early(code, console),
             Err(error) => error,
         }
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::isolation::Isolation;
 use super::network::Uplink;
 use super::overlay::Overlaid;
+use super::steps;
 
 /// The line that makes the container stay up when postroj ends.
 pub(super) const DETACH: &str = "detach";
@@ -110,8 +111,8 @@ pub(super) enum Told {
     Ready {
         /// The container's init, in the host's numbering.
         leader: i32,
-        /// How long its root took to be put together.
-        compose: Duration,
+        /// How the boot went.
+        booted: steps::Booted,
     },
     /// The container could not be put together.
     Failed(String),
@@ -121,6 +122,8 @@ pub(super) enum Told {
         code: Option<i32>,
         /// The last of what the container wrote to its console.
         console: String,
+        /// How it went.
+        steps: steps::Ended,
     },
 }
 

@@ -1,7 +1,7 @@
 //! The few system calls of this crate that Rust cannot prove harmless.
 #![expect(
     unsafe_code,
-    reason = "unshare(2), fork(2), code between that and exec(2), ioctl(2), mount_setattr(2), and inherited descriptors have no safe form"
+    reason = "unshare(2), fork(2), code between that and exec(2), ioctl(2), mount_setattr(2), inherited descriptors, and those that the runtime watches have no safe form"
 )]
 
 use std::io;
@@ -12,6 +12,8 @@ use std::process::Command;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter};
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Gives the calling process a mount namespace of its own. Call it while there is one thread.
 pub(super) fn unshare_mounts() -> io::Result<()> {
@@ -53,6 +55,13 @@ pub(super) fn confine(command: &mut Command, cgroup_procs: Vec<OwnedFd>, signal:
     unsafe {
         command.pre_exec(prepare);
     }
+}
+
+/// Has the runtime tell when `file` can be read.
+pub(super) fn watch(file: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is open and stays the same for as long as it is owned.
+    let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
+    watched.map_err(Into::into)
 }
 
 /// Makes a user namespace whose users and groups are those of the lines `map`;

@@ -225,7 +225,9 @@ pub async fn run(
             report.kept = kept.is_ok();
             kept
         } else {
-            machine.end().await
+            let ended = machine.end().await;
+            report.timings.teardown_steps = ended.as_ref().ok().copied();
+            ended.map(drop)
         };
         report.timings.teardown = ending.elapsed();
         // The first cause stands.
@@ -374,7 +376,8 @@ impl Run<'_> {
         let ((machine, elapsed), fetched) = self.boot_and_fetch(&image, &caching).await?;
         self.report.machine = Some(machine.name().to_owned());
         self.report.timings.boot = elapsed;
-        self.report.timings.compose = machine.compose();
+        self.report.timings.compose = machine.steps().compose;
+        self.report.timings.boot_steps = Some(machine.steps());
         self.machine = Some(machine);
         let (supplies, elapsed) = fetched?;
         self.report.timings.install = elapsed;

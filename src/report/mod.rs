@@ -18,6 +18,7 @@ mod text;
 use serde::{Serialize, Serializer};
 use std::time::{Duration, Instant};
 
+use crate::machine::{BootSteps, EndSteps};
 use crate::pkgprobe::Phase;
 use crate::probe::{Outcome, StartedBy};
 
@@ -175,6 +176,9 @@ pub struct Timings {
     /// Booting.
     #[serde(serialize_with = "seconds")]
     pub boot: Duration,
+    /// The parts of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_steps: Option<BootSteps>,
     /// Fetching and installing the packages.
     #[serde(serialize_with = "seconds")]
     pub install: Duration,
@@ -184,6 +188,9 @@ pub struct Timings {
     /// Ending the container.
     #[serde(serialize_with = "seconds")]
     pub teardown: Duration,
+    /// The parts of that, unless the container stays up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teardown_steps: Option<EndSteps>,
     /// All of it.
     #[serde(serialize_with = "seconds")]
     pub total: Duration,

@@ -71,9 +71,11 @@ fn good(image: &str) -> ImageReport {
             pull: Duration::from_millis(20),
             compose: Duration::from_millis(10),
             boot: Duration::from_millis(400),
+            boot_steps: None,
             install: Duration::from_millis(3200),
             checks: Duration::from_millis(1500),
             teardown: Duration::from_millis(80),
+            teardown_steps: None,
             total: Duration::from_millis(5200),
         },
     }

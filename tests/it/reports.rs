@@ -350,3 +350,33 @@ fn where_they_are_written() {
         .stderr_has("cannot both be written to standard output");
     assert!(!documents.path("no-store").exists());
 }
+
+#[test]
+fn times_of_each_step() {
+    let place = Place::direct();
+    let outcome = place
+        .pkgprobe(IMAGE, ["--check-unit", "systemd-journald", "--json"])
+        .run()
+        .exits(0);
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let timings = &report["images"][0]["timings"];
+    let seconds = |value: &serde_json::Value| value.as_f64().expect("seconds");
+    let steps = [
+        ("boot", ["prepare", "nspawn", "guest", "connect"]),
+        ("teardown", ["kill", "die", "exit", "clean"]),
+    ];
+    for (whole, parts) in steps {
+        let of = &timings[format!("{whole}_steps")];
+        let sum: f64 = parts.iter().map(|part| seconds(&of[*part])).sum();
+        // The whole is rounded to milliseconds, and some of it is said and done around the parts.
+        let rest = seconds(&timings[whole]) - sum;
+        assert!((-0.002..0.1).contains(&rest), "{whole}: {timings:#}");
+    }
+    for part in ["prepare", "nspawn", "guest"] {
+        assert!(
+            seconds(&timings["boot_steps"][part]) > 0.0,
+            "{part}: {timings:#}"
+        );
+    }
+    assert!(seconds(&timings["teardown_steps"]["die"]) > 0.0);
+}

@@ -1,11 +1,13 @@
 //! A container's life, from its boot to its end, reboots included.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::AsyncReadExt as _;
+use tokio::io::unix::AsyncFd;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixDatagram, UnixListener};
 
@@ -17,6 +19,8 @@ use crate::machine::cgroup;
 use crate::machine::pasta::Link;
 use crate::machine::runtime::Record;
 use crate::machine::spec::{END_PATIENCE, Told};
+use crate::machine::steps::{Booted, Ended, Moment};
+use crate::machine::sys;
 
 /// What made the container end.
 enum Reason {
@@ -38,13 +42,14 @@ struct Ears {
 }
 
 impl Supervisor<'_> {
-    /// Runs the container until it has ended for good; gives how systemd-nspawn ended.
+    /// Runs the container until it has ended for good; gives how systemd-nspawn ended, and how the
+    /// container did.
     pub(super) async fn run(
         &mut self,
         reader: OwnedReadHalf,
         teller: &mut Teller,
         console: &mut Console,
-    ) -> io::Result<ExitStatus> {
+    ) -> io::Result<(ExitStatus, Ended)> {
         let mut ears = Ears {
             notify: UnixDatagram::bind(self.spec.directory.join("notify"))?,
             control: UnixListener::bind(self.spec.directory.join("control"))?,
@@ -52,33 +57,34 @@ impl Supervisor<'_> {
             lifeline: Lifeline::new(reader),
         };
         loop {
-            let (status, is_asked) = self.run_once(&mut ears, teller, console).await?;
+            let (status, is_asked, ended) = self.run_once(&mut ears, teller, console).await?;
             let rebooted = status.code() == Some(REBOOTED) && !is_asked;
             if !rebooted || !ears.lifeline.has_announced_reboot().await {
-                return Ok(status);
+                return Ok((status, ended));
             }
             self.vacate_cgroups()?;
         }
     }
 
-    /// Runs the container from its boot to its end; gives how systemd-nspawn ended, and whether it
-    /// was asked to.
+    /// Runs the container from its boot to its end; gives how systemd-nspawn ended, whether it was
+    /// asked to, and how the container ended.
     async fn run_once(
         &mut self,
         ears: &mut Ears,
         teller: &mut Teller,
         console: &mut Console,
-    ) -> io::Result<(ExitStatus, bool)> {
+    ) -> io::Result<(ExitStatus, bool, Ended)> {
         let Ears {
             notify,
             control,
             terminate,
             lifeline,
         } = ears;
+        let started = Moment::now();
         let (mut child, mut output) = self.start()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let mut output_open = true;
-        let mut leader = None;
+        let (mut leader, mut led) = (None, None);
         let spec = self.spec;
         let mut link = Link::new(&spec.uplink, spec.directory.join("fs"));
         let (mut booted, mut told) = (None, false);
@@ -93,8 +99,10 @@ impl Supervisor<'_> {
                 },
                 length = notify.recv(&mut message) => {
                     let text = String::from_utf8_lossy(&message[..length?]).into_owned();
-                    booted = self.heard(&text, &mut leader, pid)?.or(booted);
+                    let heard = Moment::now();
+                    booted = self.heard(&text, &mut leader, pid)?.map(|leader| (leader, heard)).or(booted);
                     if let Some(leader) = leader {
+                        led.get_or_insert(heard);
                         link.follow(leader, || self.cgroups.iter().map(|own| own.beside("pasta")).collect());
                     }
                 }
@@ -109,23 +117,31 @@ impl Supervisor<'_> {
                 },
                 _ = terminate.recv() => break Reason::Asked,
             }
-            if let Some(leader) = booted {
+            if let Some((leader, ready)) = booted {
                 // Nothing true can be found out of a container that has lost its network.
                 if let Some(message) = link.failure() {
                     break Reason::Unfit(message);
                 }
                 if link.is_up() && !told {
-                    let compose = self.compose;
-                    teller.tell(&Told::Ready { leader, compose }).await;
+                    let booted = Booted {
+                        compose: self.compose,
+                        started,
+                        led: led.unwrap_or(ready),
+                        ready,
+                    };
+                    teller.tell(&Told::Ready { leader, booted }).await;
                     told = true;
                 }
             }
         };
         // What each of the two takes to be gone, it takes at the same time.
         link.kill();
-        let (status, is_asked) = match reason {
-            Reason::Itself(status) => (status, false),
-            Reason::Asked => (self.end(&mut child, pid, leader).await?, true),
+        let (status, is_asked, ended) = match reason {
+            Reason::Itself(status) => (status, false, Ended::now()),
+            Reason::Asked => {
+                let (status, ended) = self.end(&mut child, pid, leader).await?;
+                (status, true, ended)
+            }
             Reason::Unfit(message) => {
                 self.end(&mut child, pid, leader).await?;
                 return Err(io::Error::other(message));
@@ -140,7 +156,7 @@ impl Supervisor<'_> {
                 console.push(&buffer[..length]);
             }
         }
-        Ok((status, is_asked))
+        Ok((status, is_asked, ended))
     }
 
     /// Makes the container's cgroups as they were before systemd-nspawn used them.
@@ -203,24 +219,58 @@ impl Supervisor<'_> {
         child: &mut tokio::process::Child,
         pid: Option<Pid>,
         leader: Option<i32>,
-    ) -> io::Result<ExitStatus> {
+    ) -> io::Result<(ExitStatus, Ended)> {
+        let death = leader.and_then(death);
         if let Some(leader) = leader {
             self.hierarchies.kill_payload(&self.spec.machine, leader);
         }
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, Signal::TERM);
         }
-        if let Ok(status) = tokio::time::timeout(END_PATIENCE, child.wait()).await {
-            return status;
+        let killed = Moment::now();
+        let ending = async {
+            if let Some(death) = &death {
+                let _ = death.readable().await;
+            }
+            let dead = Moment::now();
+            let status = child.wait().await?;
+            let exited = Moment::now();
+            Ok((
+                status,
+                Ended {
+                    killed,
+                    dead,
+                    exited,
+                },
+            ))
+        };
+        if let Ok(ended) = tokio::time::timeout(END_PATIENCE, ending).await {
+            return ended;
         }
         if let Some(cgroups) = &self.cgroups {
             cgroups.kill();
         }
         child.start_kill()?;
-        tokio::time::timeout(END_PATIENCE, child.wait())
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("systemd-nspawn cannot be killed")))
+        let status = tokio::time::timeout(END_PATIENCE, child.wait()).await;
+        let status =
+            status.unwrap_or_else(|_| Err(io::Error::other("systemd-nspawn cannot be killed")))?;
+        let exited = Moment::now();
+        let dead = exited;
+        Ok((
+            status,
+            Ended {
+                killed,
+                dead,
+                exited,
+            },
+        ))
     }
+}
+
+/// What can be read when the process `leader` has died; `pidfd_open(2)`.
+fn death(leader: i32) -> Option<AsyncFd<OwnedFd>> {
+    let pidfd = rustix::process::pidfd_open(Pid::from_raw(leader)?, PidfdFlags::empty()).ok()?;
+    sys::watch(pidfd).ok()
 }
 
 /// The one child of a process; proc(5), `/proc/<pid>/task/<tid>/children`.

@@ -152,9 +152,10 @@ impl<'a> Supervisor<'a> {
             }
         }
         let told = match outcome {
-            Ok(status) => Told::Ended {
+            Ok((status, steps)) => Told::Ended {
                 code: status.code(),
                 console: console.text(),
+                steps,
             },
             Err(error) => Told::Failed(error.to_string()),
         };
