@@ -5,8 +5,9 @@
 pub enum Profile {
     /// Without what no test of a package needs: logins on consoles, the timers that look for
     /// updates, the records for utmp, mounts for huge pages, moving the journal to the disk, units
-    /// for encrypted disks. It saves half of the boot. What takes long and may be needed after all,
-    /// for logins, is for [`Profile::deferred`].
+    /// for disks, kernel modules and measured boots, which would find in any container that they
+    /// have nothing to do. It saves half of the boot. What takes long and may be needed after all, for
+    /// logins, is for [`Profile::deferred`].
     #[default]
     Trimmed,
     /// All that the image would start.
@@ -22,10 +23,11 @@ pub(super) const GENERATORS: &str = "etc/systemd/system-generators";
 /// The units that a trimmed boot leaves out. Each is masked until the container is up, and no longer:
 /// a package may bring one of them, or want it started.
 const TRIMMED: &[&str] = &[
-    "apt-daily.timer",
     "apt-daily-upgrade.timer",
+    "apt-daily.timer",
     "console-getty.service",
     "container-getty@.service",
+    "cryptsetup.target",
     "dev-hugepages.mount",
     "dnf-automatic.timer",
     "dnf-makecache.timer",
@@ -34,21 +36,36 @@ const TRIMMED: &[&str] = &[
     "e2scrub_reap.service",
     "fstrim.timer",
     "getty.target",
+    "integritysetup.target",
+    "kmod-static-nodes.service",
     "ldconfig.service",
     "man-db.timer",
+    "proc-sys-fs-binfmt_misc.automount",
     "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
     "systemd-ask-password-console.path",
     "systemd-ask-password-wall.path",
+    "systemd-binfmt.service",
     "systemd-firstboot.service",
     "systemd-hwdb-update.service",
     "systemd-journal-catalog-update.service",
     "systemd-journal-flush.service",
+    "systemd-journald-audit.socket",
+    "systemd-modules-load.service",
+    "systemd-pcrphase-sysinit.service",
+    "systemd-pcrphase.service",
+    "systemd-pstore.service",
+    "systemd-random-seed.service",
     "systemd-remount-fs.service",
+    "systemd-repart.service",
     "systemd-tmpfiles-clean.timer",
     "systemd-update-done.service",
-    "systemd-update-utmp.service",
     "systemd-update-utmp-runlevel.service",
+    "systemd-update-utmp.service",
     "unbound-anchor.timer",
+    "veritysetup.target",
 ];
 
 /// The generators that a trimmed boot leaves out: for disks, which a container does not have, for

@@ -10,30 +10,24 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
-use super::generators;
 use super::isolation::Users;
+use super::masks::{self, Masks};
 use super::overlay;
-use super::profile::{self, GENERATORS, UNITS};
 use super::rootfs::Rootfs;
 use super::spec::{CgroupOwner, Payload, Spec, Writable};
-use super::sysusers;
 use super::users::{self, COUNT, PrivateUsers};
 use super::volume;
 
 /// The systemd that first refused version 1 and hybrid hosts; see its NEWS for 258.
 const UNIFIED_ONLY: u32 = 258;
 
-/// What a mask is a link to; systemd.unit(5).
-const MASK: &str = "/dev/null";
-
-/// Where generators are masked until the container ends or reboots; systemd.generator(7).
-const RUNTIME_GENERATORS: &str = "run/systemd/system-generators";
-
 /// A root that stands, in the mount namespace of this process.
 pub(super) struct Assembled {
     directory: PathBuf,
-    /// What is masked until the container is up: directory and name.
-    masks: Vec<(String, String)>,
+    /// What is left out until the container is up.
+    masks: Masks,
+    /// The generators that are to be masked from then on.
+    idle_generators: Vec<String>,
     systemd: Option<u32>,
     users: Option<PrivateUsers>,
     notes: Vec<String>,
@@ -66,26 +60,23 @@ impl Assembled {
         detach(&self.directory)
     }
 
-    /// Takes the masks of the boot away. A later boot has none: what is masked then, somebody in the
-    /// container has masked.
-    ///
-    /// Generators that have nothing to do in any container are masked on until it ends or reboots,
-    /// where nothing is kept: each installation makes systemd run them several times.
-    pub(super) fn unmask(&mut self, leader: i32) {
+    /// Takes the masks of the boot away.
+    pub(super) fn unmask(&mut self) {
         let masks = std::mem::take(&mut self.masks);
-        if let Ok(root) = Rootfs::open(Path::new(&format!("/proc/{leader}/root"))) {
-            let generators = masks
-                .iter()
-                .filter(|(directory, _)| directory == GENERATORS);
-            for (_, name) in generators.filter(|(_, name)| profile::is_for_no_container(name)) {
-                let _ = root.symlink(RUNTIME_GENERATORS, name, MASK);
-            }
-        }
         if let Ok(root) = Rootfs::open(&self.path()) {
-            for (directory, name) in &masks {
-                // One that the container has replaced since is not ours any more.
-                let _ = root.unlink_symlink(directory, name, MASK);
-            }
+            self.idle_generators = masks.take_away(&root);
+        }
+    }
+
+    /// Masks on what has nothing to do in the container that runs, whose init is `leader`. Nobody has
+    /// to wait for it.
+    pub(super) fn mask_generators(&mut self, leader: i32) {
+        let names = std::mem::take(&mut self.idle_generators);
+        if let Ok(root) = Rootfs::open(Path::new(&format!("/proc/{leader}/root")))
+            && !names.is_empty()
+        {
+            let root = root.owned_by(self.users.as_ref().map(PrivateUsers::base));
+            masks::mask_generators(&root, &names);
         }
     }
 }
@@ -113,8 +104,11 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
     let users = stack(spec, &scratch, &root, &mut notes)?;
     hide_nspawn_state(spec)?;
     let inside = Rootfs::open(&root)?.owned_by(users.as_ref().map(PrivateUsers::base));
-    let masks = masks(spec, &inside);
-    furnish(spec, &inside, &masks)?;
+    let masks = match &spec.payload {
+        Payload::Boot { masks } => Masks::put(masks, &inside)?,
+        Payload::Script(_) => Masks::default(),
+    };
+    furnish(spec, &inside)?;
     // What is written to them has to fit where the rest is written.
     let below = match &spec.writable {
         Writable::Disk { .. } => disk(&scratch),
@@ -124,6 +118,7 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
     Ok(Assembled {
         directory: spec.directory.clone(),
         masks,
+        idle_generators: Vec::new(),
         systemd: systemd_version(&inside),
         users,
         notes,
@@ -280,38 +275,10 @@ fn copy_root_attributes(
     fs::set_permissions(upper, metadata.permissions())
 }
 
-/// What is to be masked: what the boot is to leave out, and with it the generators that would find
-/// nothing to do.
-fn masks(spec: &Spec, root: &Rootfs) -> Vec<(String, String)> {
-    let Payload::Boot { masks } = &spec.payload else {
-        return Vec::new();
-    };
-    let mut masks: Vec<(String, String)> = masks
-        .iter()
-        .filter_map(|path| path.rsplit_once('/'))
-        .map(|(directory, name)| (directory.to_owned(), name.to_owned()))
-        .collect();
-    if !masks.is_empty() {
-        let idle = generators::idle(root).into_iter();
-        masks.extend(idle.map(|name| (GENERATORS.to_owned(), name.to_owned())));
-        if sysusers::are_there(root) {
-            masks.push((UNITS.to_owned(), sysusers::UNIT.to_owned()));
-        }
-    }
-    masks
-}
-
 /// Writes what differs from container to container.
-fn furnish(spec: &Spec, root: &Rootfs, masks: &[(String, String)]) -> io::Result<()> {
+fn furnish(spec: &Spec, root: &Rootfs) -> io::Result<()> {
     if let Payload::Script(_) = &spec.payload {
         return cover_resolv_conf(spec, root);
-    }
-    for (directory, name) in masks {
-        match root.symlink(directory, name, MASK) {
-            // The image says itself what becomes of it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => result?,
-        }
     }
     root.replace("etc", "resolv.conf", spec.resolv_conf.as_bytes())?;
     // With an identity the system does not take this for its first boot, which would enable and

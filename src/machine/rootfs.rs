@@ -9,7 +9,8 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::users;
 
@@ -132,37 +133,56 @@ impl Rootfs {
         io::copy(&mut source, &mut File::from(file))
     }
 
-    /// Makes a symbolic link `directory/name` to `target`, where there is nothing yet.
-    pub(crate) fn symlink(&self, directory: &str, name: &str, target: &str) -> io::Result<()> {
+    /// Makes a symbolic link to `target` of each name in `directory`, where there is nothing yet.
+    pub(crate) fn link_each(
+        &self,
+        directory: &str,
+        names: &[String],
+        target: &str,
+    ) -> io::Result<()> {
         let directory = self.make_directories(directory)?;
-        rustix::fs::symlinkat(target, &directory, name)?;
-        if self.base.is_some() {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            self.give(rustix::fs::openat(&directory, name, flags, Mode::empty())?)?;
+        for name in names {
+            match rustix::fs::symlinkat(target, &directory, name) {
+                // The image says itself what becomes of it.
+                Err(Errno::EXIST) => continue,
+                made => made?,
+            }
+            if self.base.is_some() {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                self.give(rustix::fs::openat(&directory, name, flags, Mode::empty())?)?;
+            }
         }
         Ok(())
     }
 
-    /// Removes `directory/name` if it is a symbolic link to `target`.
-    pub(crate) fn unlink_symlink(
-        &self,
-        directory: &str,
-        name: &str,
-        target: &str,
-    ) -> io::Result<()> {
+    /// Removes each name in `directory` that is a symbolic link to `target`.
+    pub(crate) fn unlink_each(&self, directory: &str, names: &[String], target: &str) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let Ok(directory) = self.open_at(directory, flags, Mode::empty()) else {
+            return;
+        };
+        for name in names {
+            let found = rustix::fs::readlinkat(&directory, name, Vec::new());
+            if found.is_ok_and(|found| found.to_bytes() == target.as_bytes()) {
+                let _ = rustix::fs::unlinkat(&directory, name, AtFlags::empty());
+            }
+        }
+    }
+
+    /// Gives an entry of a directory another name, which is nobody's yet.
+    pub(crate) fn rename(&self, directory: &str, from: &str, to: &str) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let directory = self.open_at(directory, flags, Mode::empty())?;
-        let found = rustix::fs::readlinkat(&directory, name, Vec::new())?;
-        if found.to_bytes() == target.as_bytes() {
-            rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
-        }
-        Ok(())
+        let flags = RenameFlags::NOREPLACE;
+        Ok(rustix::fs::renameat_with(
+            &directory, from, &directory, to, flags,
+        )?)
     }
 
     fn create(&self, directory: &str, name: &str) -> io::Result<(OwnedFd, OwnedFd)> {
         let directory = self.make_directories(directory)?;
         match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
         let flags =

@@ -131,6 +131,7 @@ impl Supervisor<'_> {
                     };
                     teller.tell(&Told::Ready { leader, booted }).await;
                     told = true;
+                    self.root.mask_generators(leader);
                 }
             }
         };
@@ -188,7 +189,7 @@ impl Supervisor<'_> {
         let leader = leader
             .or_else(|| only_child(nspawn?))
             .ok_or_else(|| io::Error::other("systemd-nspawn did not tell the leader"))?;
-        self.root.unmask(leader);
+        self.root.unmask();
         self.record(leader, false)?;
         Ok(Some(leader))
     }
