@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
+
 use super::checking;
 use super::configuration::{Configuration, Edits};
 use super::snapshot::Snapshot;
@@ -98,12 +100,17 @@ impl<'r, 'p> Course<'r, 'p> {
         let has_packages = !plan.packages.is_empty();
         let has_purge = plan.lifecycle.has(Phase::Purge);
         let look = self.run.attended(async |guest, report| {
-            report.systemd = Some(guest.systemd_version().await?);
             let is_trimmed = plan.profile == Profile::Trimmed;
-            if is_trimmed && (has_packages || plan.keep == Keep::Always) {
-                complete(guest, plan.profile).await?;
-            }
-            let mut before = Before::look(guest, &plan.checks).await?;
+            let looking = async {
+                if is_trimmed && (has_packages || plan.keep == Keep::Always) {
+                    complete(guest, plan.profile).await?;
+                }
+                Before::look(guest, &plan.checks).await
+            };
+            // What waits for no answer to another question is asked at the same time.
+            let (version, before) = join(guest.systemd_version(), looking).await;
+            report.systemd = Some(version?);
+            let mut before = before?;
             if is_trimmed && !before.are_loaded() {
                 // It may be another name of one that the boot has left out.
                 complete(guest, plan.profile).await?;

@@ -123,7 +123,7 @@ impl Default for Baseline {
 
 /// Looks at a unit before anything is installed.
 pub async fn baseline(guest: &Guest, name: &UnitName) -> Result<Baseline, GuestError> {
-    Ok(Baseline(guest.unit(name.as_str()).await?.state().await?))
+    Ok(Baseline(guest.unit_state(name.as_str()).await?))
 }
 
 /// A unit that is being checked.

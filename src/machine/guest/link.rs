@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use zbus::Connection;
 use zbus::connection::Builder;
+use zbus::proxy::CacheProperties;
 
 use super::{Guest, GuestError, asked, connect_bus};
 use crate::machine::bus::ManagerProxy;
@@ -48,7 +49,9 @@ impl Link {
             .build()
             .await
             .map_err(|error| GuestError::NoBus(io::Error::other(error)))?;
-        let manager = asked("answer", ManagerProxy::new(&bus).await)?;
+        // The one property that is asked for is asked for once: no need for all of them.
+        let manager = ManagerProxy::builder(&bus).cache_properties(CacheProperties::No);
+        let manager = asked("answer", manager.build().await)?;
         asked("tell its changes", manager.subscribe().await)?;
         Ok(Self { bus, manager })
     }

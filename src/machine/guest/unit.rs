@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
@@ -159,20 +160,7 @@ impl Unit<'_> {
 
     /// Its state now.
     pub async fn state(&self) -> Result<UnitState, GuestError> {
-        let action = format!("tell the state of {}", self.name);
-        let unit = asked(
-            &action,
-            self.properties.get_all(UNIT).await.map_err(Into::into),
-        )?;
-        let service = if is_service(&self.name) {
-            asked(
-                &action,
-                self.properties.get_all(SERVICE).await.map_err(Into::into),
-            )?
-        } else {
-            HashMap::new()
-        };
-        Ok(state_from(&unit, &service))
+        state(&self.name, &self.properties).await
     }
 
     /// Waits until systemd tells of a change; the state may be the same all the same.
@@ -184,25 +172,39 @@ impl Unit<'_> {
 impl Guest {
     /// A unit by its full name, loaded if need be, watched from now on.
     pub async fn unit(&self, name: &str) -> Result<Unit<'_>, GuestError> {
-        let link = self.live_link().await?;
-        let path = asked(&format!("load {name}"), link.manager.load_unit(name).await)?;
+        let (properties, unit) = self.load(name).await?;
         let action = format!("watch {name}");
-        let builder = PropertiesProxy::builder(&link.bus)
-            .destination("org.freedesktop.systemd1")
-            .path(path);
-        let properties = asked(&action, builder.build().await)?;
-        let changes = asked(&action, properties.receive_properties_changed().await)?;
-        // systemd forgets a unit that is down as soon as nobody refers to it, and with it how it
-        // ended. systemd before 236 has no such call, and a unit that is not there takes none.
-        let unit = UnitProxy::builder(&link.bus).path(properties.inner().path().to_owned());
-        if let Ok(unit) = unit.build().await {
-            let _ = unit.reference().await;
-        }
+        let (changes, ()) = join(properties.receive_properties_changed(), refer(unit)).await;
+        let changes = asked(&action, changes)?;
         Ok(Unit {
             name: name.to_owned(),
             properties,
             changes: Changes::follow(changes),
         })
+    }
+
+    /// The state of a unit, loaded if need be.
+    pub async fn unit_state(&self, name: &str) -> Result<UnitState, GuestError> {
+        let (properties, unit) = self.load(name).await?;
+        let (state, ()) = join(state(name, &properties), refer(unit)).await;
+        state
+    }
+
+    async fn load(
+        &self,
+        name: &str,
+    ) -> Result<(PropertiesProxy<'static>, UnitProxy<'static>), GuestError> {
+        let link = self.live_link().await?;
+        let path = asked(&format!("load {name}"), link.manager.load_unit(name).await)?;
+        let action = format!("tell of {name}");
+        let properties = PropertiesProxy::builder(&link.bus)
+            .destination("org.freedesktop.systemd1")
+            .path(path.clone());
+        let unit = UnitProxy::builder(&link.bus).path(path);
+        Ok((
+            asked(&action, properties.build().await)?,
+            asked(&action, unit.build().await)?,
+        ))
     }
 
     /// The units that systemd still has something of although their files are gone: name and active
@@ -242,6 +244,30 @@ impl Guest {
         let result = tokio::time::timeout(limit, job_result(&mut jobs, &job)).await;
         Ok(result.unwrap_or_else(|_| "timeout".to_owned()))
     }
+}
+
+/// Keeps systemd from forgetting a unit that is down as soon as nobody refers to it, and with it how it
+/// ended. systemd before 236 has no such call, and a unit that is not there takes none.
+async fn refer(unit: UnitProxy<'_>) {
+    let _ = unit.reference().await;
+}
+
+/// What systemd says of a unit, all asked at once: it answers in turn.
+async fn state(name: &str, properties: &PropertiesProxy<'_>) -> Result<UnitState, GuestError> {
+    let get = async |interface| properties.get_all(interface).await.map_err(Into::into);
+    let service = async {
+        if is_service(name) {
+            get(SERVICE).await
+        } else {
+            Ok(HashMap::new())
+        }
+    };
+    let (unit, service) = join(get(UNIT), service).await;
+    let action = format!("tell the state of {name}");
+    Ok(state_from(
+        &asked(&action, unit)?,
+        &asked(&action, service)?,
+    ))
 }
 
 fn is_service(name: &str) -> bool {
