@@ -7,6 +7,7 @@ use support::nested::Nested;
 use support::{image, process, tree};
 use turns::Candidate;
 
+mod statistics;
 #[path = "../tests/it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the bench needs a part of it")]
 mod support;
@@ -46,6 +47,7 @@ fn main() {
                 "rm -rf /var/lib/postroj/copy; cp -a /var/lib/postroj/{} /var/lib/postroj/copy; sync -f /var/lib/postroj",
                 text(filled.strip_prefix(&host.state).expect("below the state"))
             ),
+            at_most: Some(0.60),
             ..Candidate::new(
                 "raw systemd-nspawn on disk, apt-get",
                 format!("{boot} && {install} && systemctl --quiet stop raw-$n"),

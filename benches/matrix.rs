@@ -5,8 +5,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use statistics::Spread;
 use support::{Place, image, process};
 
+mod statistics;
 #[path = "../tests/it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the bench needs a part of it")]
 mod support;
@@ -61,19 +63,21 @@ fn main() {
             together.push(two_at_a_time);
         }
     }
-    let (separate, together) = (median(separate), median(together));
-    println!("{CYCLES} cycles, {ROUNDS} rounds in turns, medians in seconds");
-    println!("one run after the other   {:7.3}", separate.as_secs_f64());
-    println!("one run with --jobs 2     {:7.3}", together.as_secs_f64());
+    println!("{CYCLES} cycles, {ROUNDS} rounds in turns; seconds: median, quartiles");
+    let tell = |name: &str, times: &[Duration]| {
+        let spread = Spread::of(times);
+        let [median, first, third] =
+            [spread.median, spread.first, spread.third].map(|time| time.as_secs_f64());
+        println!("{name:25} {median:7.3} {first:8.3} {third:8.3}");
+        median
+    };
+    let separate = tell("one run after the other", &separate);
+    let together = tell("one run with --jobs 2", &together);
     println!(
-        "ratio                     {:7.2}  (at most {AT_MOST:.2} on two processors)",
-        together.as_secs_f64() / separate.as_secs_f64()
+        "{:25} {:7.2}  (at most {AT_MOST:.2} on two processors)",
+        "ratio",
+        together / separate
     );
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
 }
 
 fn text(path: &Path) -> &str {
