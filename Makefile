@@ -34,7 +34,7 @@ HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 help:
 	@echo 'make demo     install what is needed, build, and test one real package on Debian 12'
 	@echo 'make test     install what is needed, run the lints and every test'
-	@echo 'make test-full  every package of the corpus on every release, three times over'
+	@echo 'make test-full  every package of the corpus on every release, three times over, and 200 cycles in a row'
 	@echo 'make build    build the binary for development (release: for use)'
 	@echo 'make install  put the release binary into $$PREFIX/bin ($(PREFIX))'
 	@echo 'make fuzz     feed the readers of foreign bytes with nonsense, for a few seconds each'
@@ -85,6 +85,7 @@ test: packages lint fuzz
 
 # Its table goes into the README.
 test-full: packages
+	$(CARGO) test --locked --test soak $(as_root) -- --cycles 200
 	$(CARGO) test --locked --test corpus $(as_root) -- --full --runs 3 --rst $(CURDIR)/target/corpus.rst
 
 # The inputs that a run finds are thrown away: what is worth keeping is put below fuzz/corpus by hand.
