@@ -14,6 +14,9 @@ use rustix::io::Errno;
 
 use super::users;
 
+/// How often a path is resolved before it is held to be the host's doing that it cannot be.
+const ATTEMPTS: u32 = 1000;
+
 /// The root directory of a container, held open.
 #[derive(Debug)]
 pub(crate) struct Rootfs {
@@ -62,13 +65,16 @@ impl Rootfs {
     ) -> io::Result<OwnedFd> {
         let path = relative(path.as_ref());
         let flags = flags | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat2(
-            &self.root,
-            path,
-            flags,
-            mode,
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )?)
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let mut attempts = 1;
+        loop {
+            match rustix::fs::openat2(&self.root, path, flags, mode, resolve) {
+                // Anything that was renamed or mounted anywhere on the host meanwhile makes a way
+                // through `..` look like one that may have left the root; openat2(2).
+                Err(Errno::AGAIN) if attempts < ATTEMPTS => attempts += 1,
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     /// Whether `path` leads to something.
@@ -235,6 +241,37 @@ mod tests {
         assert!(root.read("link", 100).is_err());
         root.replace("etc", "hostname", b"inside").unwrap();
         assert_eq!(root.read("link", 100).unwrap(), b"inside");
+    }
+
+    /// A host is never quiet: every move of a directory is one of which the kernel cannot know whether it
+    /// has led a path out of the root.
+    #[test]
+    fn a_path_is_found_while_others_move() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let directory = tempfile::tempdir().unwrap();
+        let root = Rootfs::open(directory.path()).unwrap();
+        root.replace("usr/lib", "os-release", b"").unwrap();
+        root.make_directories("etc").unwrap();
+        let link = directory.path().join("etc/os-release");
+        std::os::unix::fs::symlink("../usr/lib/os-release", link).unwrap();
+        let others = tempfile::tempdir().unwrap();
+        let (one, other) = (others.path().join("one"), others.path().join("other"));
+        std::fs::create_dir(&one).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::fs::rename(&one, &other).unwrap();
+                    std::fs::rename(&other, &one).unwrap();
+                }
+            });
+            let missed = (0..20_000)
+                .filter(|_| !root.exists("etc/os-release"))
+                .count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(missed, 0);
+        });
     }
 
     #[test]
