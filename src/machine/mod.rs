@@ -50,8 +50,8 @@ pub use build::{Build, BuildError, build};
 pub use cgroup::{Hierarchies, Layout};
 pub use error::MachineError;
 pub use guest::{
-    Command, ExitStatus, Guest, GuestError, Output, Properties, SocketUnit, Streams, Unit,
-    UnitState, is_command_unit,
+    COMMAND_UNITS, Command, ExitStatus, Guest, GuestError, Output, Properties, SocketUnit, Streams,
+    Unit, UnitState, Written, is_command_unit,
 };
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
 pub use isolation::{Isolation, Network, Users};
@@ -217,12 +217,14 @@ impl Machine {
         Ok(self.running.name().to_owned())
     }
 
-    /// Ends the container and waits until nothing of it is left.
-    pub async fn end(self) -> Result<EndSteps, MachineError> {
+    /// Ends the container and waits until nothing of it is left; gives where the time went, and the
+    /// last of its console.
+    pub async fn end(self) -> Result<(EndSteps, String), MachineError> {
         let asked = Moment::now();
         drop(self.guest);
         let ended = self.running.end().await?;
-        Ok(EndSteps::new(asked, ended.steps, Moment::now()))
+        let steps = EndSteps::new(asked, ended.steps, Moment::now());
+        Ok((steps, ended.console))
     }
 }
 

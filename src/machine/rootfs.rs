@@ -91,6 +91,16 @@ impl Rootfs {
             })
     }
 
+    /// Whether `directory/name` is a symbolic link to `target`.
+    pub(crate) fn links_to(&self, directory: &str, name: &str, target: &str) -> bool {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        self.open_at(directory, flags, Mode::empty())
+            .is_ok_and(|directory| {
+                rustix::fs::readlinkat(&directory, name, Vec::new())
+                    .is_ok_and(|found| found.to_bytes() == target.as_bytes())
+            })
+    }
+
     /// The names in a directory, without those of itself and its parent; none where it is not there.
     pub(crate) fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;

@@ -172,8 +172,9 @@ impl<'r, 'p> Course<'r, 'p> {
                 }
                 Err(problem)
             }
-            Err(error) => Err(Problem::Phase(error)),
+            Err(error) => Err(self.failed(Phase::Install, error).await),
             Ok(()) => {
+                self.run.has_installed = true;
                 step.finish();
                 Ok(())
             }
@@ -224,8 +225,9 @@ impl<'r, 'p> Course<'r, 'p> {
                 output: installed.output,
             })
         });
-        self.ended(Phase::Upgrade, packages, installed, began)
-            .map_err(Problem::Phase)?;
+        if let Err(error) = self.ended(Phase::Upgrade, packages, installed, began) {
+            return Err(self.failed(Phase::Upgrade, error).await);
+        }
         step.finish();
         Ok(())
     }
@@ -240,8 +242,9 @@ impl<'r, 'p> Course<'r, 'p> {
             .attended(async |guest, _| Ok(unbroken(remove(guest, &items, removal, limit).await)?));
         let removed = removing.await?;
         self.has_removed = true;
-        self.ended(phase, packages, removed, began)
-            .map_err(Problem::Phase)?;
+        if let Err(error) = self.ended(phase, packages, removed, began) {
+            return Err(self.failed(phase, error).await);
+        }
         step.finish();
         Ok(())
     }
@@ -320,12 +323,13 @@ impl<'r, 'p> Course<'r, 'p> {
         let checked = checked?;
         let first = self.run.report.checks.len();
         self.run.report.checks.extend(checked);
+        let before = &self.before;
         let gathering = self.run.attended(async |guest, report| {
             let numbered = report.checks.iter().enumerate().skip(first);
             let failed: Vec<(usize, &CheckReport)> = numbered
                 .filter(|(_, check)| !check.outcome.passed)
                 .collect();
-            let mut evidence = evidence::of_checks(guest, &failed).await;
+            let mut evidence = evidence::of_checks(guest, before, &failed).await;
             let all_hold = failed.is_empty();
             if !all_hold && let Some(room) = room::evidence(guest) {
                 let failed = failed.iter().map(|(number, _)| *number);
@@ -391,6 +395,22 @@ impl<'r, 'p> Course<'r, 'p> {
             Ok(checked)
         });
         checking.await
+    }
+
+    /// What a phase has failed of; if the packages are at fault, the report gets what that has done to the
+    /// system.
+    async fn failed(&mut self, phase: Phase, error: InstallError) -> Problem {
+        if error.is_packages_fault() {
+            let before = &self.before;
+            let seen = self.run.attended(async |guest, report| {
+                let seen = evidence::of_phase(guest, before, phase).await;
+                report.evidence.extend(seen);
+                Ok(())
+            });
+            // That the container has ended meanwhile changes nothing about it.
+            let _ = seen.await;
+        }
+        Problem::Phase(error)
     }
 
     fn step(&self, phase: Phase, packages: &[String]) -> Step {

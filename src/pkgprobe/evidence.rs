@@ -1,11 +1,13 @@
 //! What shows why a run failed, gathered before the container goes.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::Phase;
 use crate::install::InstallError;
-use crate::machine::{Command, Guest, MachineError};
-use crate::probe::listeners;
+use crate::machine::{Command, Guest, GuestError, MachineError};
+use crate::probe::{Before, listeners, processes};
 use crate::report::{CheckReport, Evidence};
 
 /// How long gathering one piece may take.
@@ -14,42 +16,48 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many lines of a log are shown.
 const LINES: usize = 40;
 
+/// How many of a unit that nobody has asked about.
+const FEW_LINES: usize = 10;
+
+/// How many such units are shown with their journal.
+const UNITS: usize = 5;
+
 /// The title of what the container has written to its console.
 pub(super) const CONSOLE: &str = "the last of the container's console";
 
+const JOURNALCTL: &str = "/bin/journalctl";
+
 /// Waits for the journal: the last words of a process that has just died may still be on their way.
-pub(super) async fn sync_journal(guest: &Guest) {
-    let sync = Command::new("/bin/journalctl", ["--sync"]);
-    let _ = guest.run(&sync, PATIENCE).await;
+///
+/// An error says that the container does not answer.
+pub(super) async fn sync_journal(guest: &Guest) -> Result<(), GuestError> {
+    let sync = Command::new(JOURNALCTL, ["--sync"]);
+    match guest.run(&sync, PATIENCE).await {
+        Ok(_) | Err(GuestError::Timeout { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The evidence for checks that failed.
-pub(super) async fn of_checks(guest: &Guest, failed: &[(usize, &CheckReport)]) -> Vec<Evidence> {
+pub(super) async fn of_checks(
+    guest: &Guest,
+    before: &Before,
+    failed: &[(usize, &CheckReport)],
+) -> Vec<Evidence> {
     let mut evidence = Vec::new();
-    if !failed.is_empty() {
-        sync_journal(guest).await;
+    let Some((first, _)) = failed.first() else {
+        return evidence;
+    };
+    if sync_journal(guest).await.is_err() {
+        return evidence;
     }
-    for (number, check) in failed.iter().filter(|(_, check)| check.kind == "unit") {
-        let lines = format!("--lines={LINES}");
-        let command = Command::new(
-            "/bin/systemctl",
-            [
-                "status",
-                "--full",
-                "--no-pager",
-                &lines,
-                "--",
-                &check.target,
-            ],
-        );
-        if let Ok(output) = guest.run(&command, PATIENCE).await {
+    let mut shown = Shown::default();
+    let units = failed.iter().filter(|(_, check)| check.kind == "unit");
+    for (number, check) in units {
+        if let Some(text) = status(guest, &check.target).await {
             let title = format!("systemctl status {}", check.target);
-            let missing = last_words(guest, &check.target, &output.text).await;
-            evidence.push(Evidence::new(title, &output.text).about_checks(vec![*number]));
-            if let Some(text) = missing {
-                let title = format!("the journal of {}'s main process", check.target);
-                evidence.push(Evidence::new(title, &text).about_checks(vec![*number]));
-            }
+            shown.add(&check.target, &text);
+            evidence.push(Evidence::new(title, &text).about_checks(vec![*number]));
         }
     }
     let is_about_ports = |kind| matches!(kind, "network" | "http" | "tcp" | "port");
@@ -71,6 +79,8 @@ pub(super) async fn of_checks(guest: &Guest, failed: &[(usize, &CheckReport)]) -
         let title = "what listens on TCP in the container";
         evidence.push(Evidence::new(title, &text).about_checks(of_network));
     }
+    let troubles = troubles(guest, before, shown).await;
+    evidence.extend(troubles.map(|evidence| evidence.about_checks(vec![*first])));
     evidence
 }
 
@@ -80,28 +90,164 @@ pub(super) fn of_install(error: &InstallError, phase: Phase) -> Option<Evidence>
     Some(Evidence::new(title, &tail(error.output()?)).about_phase(phase))
 }
 
-/// The evidence for a container that did not come up, or went away.
-pub(super) fn of_machine(error: &MachineError) -> Option<Evidence> {
-    let console = error
-        .console()
-        .filter(|console| !console.trim().is_empty())?;
-    Some(Evidence::new(CONSOLE, &tail(console)))
+/// What a phase that failed has done to the system.
+pub(super) async fn of_phase(guest: &Guest, before: &Before, phase: Phase) -> Vec<Evidence> {
+    if !guest.is_connected() {
+        return vec![of_silence(guest).about_phase(phase)];
+    }
+    if sync_journal(guest).await.is_err() {
+        return Vec::new();
+    }
+    let troubles = troubles(guest, before, Shown::default()).await;
+    troubles
+        .map(|evidence| evidence.about_phase(phase))
+        .collect()
 }
 
-/// What a unit's main process has said that the unit's status lacks: the journal does not know the unit
-/// of a process that has gone before it could look.
-async fn last_words(guest: &Guest, unit: &str, status: &str) -> Option<String> {
-    let properties = guest.properties(unit).await.ok()?;
-    let process = properties.get("ExecMainPID").filter(|id| *id != "0")?;
-    let (lines, process) = (format!("--lines={LINES}"), format!("_PID={process}"));
-    let command = Command::new(
-        "/bin/journalctl",
-        ["--no-pager", "--quiet", &lines, &process],
-    );
-    let output = guest.run(&command, PATIENCE).await.ok()?;
-    let missing = output.text.lines().filter(|line| !status.contains(*line));
-    let missing: Vec<&str> = missing.collect();
-    (!missing.is_empty()).then(|| missing.join("\n"))
+/// The evidence for a container that did not come up, or went away.
+pub(super) fn of_machine(error: &MachineError) -> Option<Evidence> {
+    of_console(error.console()?)
+}
+
+/// What a container has written to its console, if anything.
+pub(super) fn of_console(console: &str) -> Option<Evidence> {
+    let is_empty = console.trim().is_empty();
+    (!is_empty).then(|| Evidence::new(CONSOLE, &tail(console)))
+}
+
+/// What can be seen from outside of a system that does not answer.
+pub(super) fn of_silence(guest: &Guest) -> Evidence {
+    let mut text = format!("the bus: {}\n", guest.bus_state());
+    let daemons = processes(guest.leader());
+    let daemons: Vec<_> = daemons
+        .iter()
+        .filter(|process| process.name.starts_with("dbus-"))
+        .collect();
+    if daemons.is_empty() {
+        text.push_str("its daemon: no process\n");
+    }
+    for daemon in daemons {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}: {}", daemon.name, process_state(daemon.id));
+    }
+    let _ = write!(text, "PID 1: {}", process_state(guest.leader()));
+    for unit in ["dbus.socket", "dbus.service", "dbus-broker.service"] {
+        if guest.is_masked(unit) {
+            let _ = write!(text, "\n{unit}: masked");
+        }
+    }
+    Evidence::new("what is left of the container's system bus", &text)
+}
+
+/// The state of a process in the words of proc(5)'s `/proc/<pid>/status`.
+fn process_state(id: i32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    let state = state.unwrap_or("gone").trim();
+    // A letter comes before the word.
+    let word = state.split_once(' ').map_or(state, |(_, word)| word);
+    word.trim_matches(['(', ')']).to_owned()
+}
+
+/// What a report shows already.
+#[derive(Default)]
+struct Shown {
+    units: HashSet<String>,
+    lines: HashSet<String>,
+}
+
+impl Shown {
+    fn add(&mut self, unit: &str, text: &str) {
+        self.units.insert(unit.to_owned());
+        self.lines.extend(text.lines().map(str::to_owned));
+    }
+}
+
+/// What else has gone wrong since the installation: units that have failed, and errors in the journal.
+/// What is shown already is left out.
+async fn troubles(
+    guest: &Guest,
+    before: &Before,
+    mut shown: Shown,
+) -> impl Iterator<Item = Evidence> {
+    let units = failed_units(guest, before, &mut shown).await;
+    let errors = journal(guest, &["--priority=err".to_owned()], before, LINES).await;
+    let errors: Vec<&str> = errors
+        .lines()
+        .filter(|line| !shown.lines.contains(*line) && !is_of_own_command(line))
+        .collect();
+    let errors = match before.since() {
+        _ if errors.is_empty() => None,
+        Some(_) => Some(("errors in the journal since the installation", errors)),
+        None => Some(("errors in the journal", errors)),
+    };
+    let errors = errors.map(|(title, errors)| Evidence::new(title, &errors.join("\n")));
+    let units = units.map(|text| Evidence::new("units that have failed", &text));
+    units.into_iter().chain(errors)
+}
+
+/// The units that have failed, each with the last of its journal.
+async fn failed_units(guest: &Guest, before: &Before, shown: &mut Shown) -> Option<String> {
+    let mut failed = guest.failed_units().await.ok()?;
+    failed.retain(|unit| !before.failed_units().contains(unit) && !shown.units.contains(unit));
+    let mut text = String::new();
+    for (number, unit) in failed.iter().enumerate() {
+        let state = match guest.unit(unit).await {
+            Ok(unit) => unit.state().await.map(|state| state.to_string()),
+            Err(error) => Err(error),
+        };
+        let _ = writeln!(text, "{unit}: {}", state.unwrap_or_default());
+        if number < UNITS {
+            let said = about(guest, unit, FEW_LINES).await;
+            for line in said.lines() {
+                let _ = writeln!(text, "  {line}");
+            }
+            shown.add(unit, &said);
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// A unit's state, and what it and systemd about it have said.
+async fn status(guest: &Guest, unit: &str) -> Option<String> {
+    let command = ["status", "--full", "--no-pager", "--lines=0", "--", unit];
+    let command = Command::new("/bin/systemctl", command);
+    let (output, said) = tokio::join!(guest.run(&command, PATIENCE), about(guest, unit, LINES));
+    let head = output.ok()?.text;
+    Some(format!("{}\n\n{said}", head.trim_end()))
+}
+
+/// The last of what a unit, and systemd about it, have said since the boot.
+async fn about(guest: &Guest, unit: &str, lines: usize) -> String {
+    let Ok(matches) = guest.journal_matches(unit).await else {
+        return String::new();
+    };
+    journal(guest, &matches, &Before::default(), lines).await
+}
+
+/// The last lines of the journal since the installation, or the boot where there was none.
+async fn journal(guest: &Guest, matches: &[String], before: &Before, lines: usize) -> String {
+    let since = match before.since() {
+        Some(since) => {
+            let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+            format!("--since=@{:.6}", since.as_secs_f64())
+        }
+        None => "--boot".to_owned(),
+    };
+    let fixed = ["--no-pager", "--quiet", "--all"].map(str::to_owned);
+    let arguments = fixed
+        .into_iter()
+        .chain([since, format!("--lines={lines}")])
+        .chain(matches.iter().cloned());
+    let command = Command::new(JOURNALCTL, arguments);
+    let output = guest.run(&command, PATIENCE).await;
+    output.map(|output| output.text).unwrap_or_default()
+}
+
+/// Whether a line of the journal is about one of postroj's own commands, by the name of its unit or, as
+/// old versions have it, by its description.
+fn is_of_own_command(line: &str) -> bool {
+    line.contains(crate::machine::COMMAND_UNITS) || line.contains("postroj: /")
 }
 
 fn tail(text: &str) -> String {

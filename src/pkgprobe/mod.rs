@@ -65,6 +65,14 @@ pub struct Plan {
     pub artifacts: Option<PathBuf>,
 }
 
+impl Plan {
+    /// The units that are checked.
+    fn units(&self) -> Vec<String> {
+        let units = self.checks.iter().filter_map(Check::unit);
+        units.map(ToString::to_string).collect()
+    }
+}
+
 /// When a container stays up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Keep {
@@ -113,6 +121,9 @@ enum Problem {
     /// The system was shut down or crashed, while nobody but the packages did anything there.
     #[error("the system went down while the packages were tested: {1}")]
     WentDown(Phase, #[source] MachineError),
+    /// The system does not answer any more, and nobody but the packages did anything there.
+    #[error("the system no longer answers since the packages are there: {1}")]
+    FellSilent(Phase, #[source] GuestError),
     #[error(transparent)]
     Guest(#[from] GuestError),
     /// The packages were not installed, or not removed.
@@ -162,6 +173,7 @@ pub async fn run(
         report: ImageReport::begin(plan),
         machine: None,
         phase: Phase::Install,
+        has_installed: false,
         artifacts: None,
     };
     let overall = async {
@@ -186,6 +198,10 @@ pub async fn run(
         ..
     } = run;
     let is_cancelled = outcome.is_none();
+    let silent = match &outcome {
+        Some(Err(Problem::FellSilent(phase, _))) => Some(*phase),
+        _ => None,
+    };
     match outcome {
         Some(Err(problem)) => describe(&mut report, &problem),
         Some(Ok(())) => judge(&mut report),
@@ -197,14 +213,13 @@ pub async fn run(
         report.verdict = Verdict::Error;
         report.error = Some(why);
     }
-    if let (Some(artifacts), Some(machine), false) = (&artifacts, &machine, is_cancelled) {
-        let units: Vec<String> = plan
-            .checks
-            .iter()
-            .filter_map(Check::unit)
-            .map(ToString::to_string)
-            .collect();
-        artifacts.gather(machine.guest(), &units).await;
+    match (&artifacts, &machine) {
+        (Some(artifacts), Some(machine)) if !is_cancelled => {
+            artifacts.gather(machine.guest(), &plan.units()).await;
+        }
+        (Some(artifacts), Some(_)) => artifacts.nothing("the run was interrupted"),
+        (Some(artifacts), None) => artifacts.nothing("there was no container to ask"),
+        (None, _) => {}
     }
     if let Some(machine) = machine {
         let ending = Instant::now();
@@ -226,7 +241,13 @@ pub async fn run(
             kept
         } else {
             let ended = machine.end().await;
-            report.timings.teardown_steps = ended.as_ref().ok().copied();
+            report.timings.teardown_steps = ended.as_ref().ok().map(|(steps, _)| *steps);
+            if let (Some(phase), Ok((_, console))) = (silent, &ended) {
+                // What else could be asked does not answer.
+                let console = evidence::of_console(console);
+                let console = console.map(|console| console.about_phase(phase));
+                report.evidence.extend(console);
+            }
             ended.map(drop)
         };
         report.timings.teardown = ending.elapsed();
@@ -277,19 +298,13 @@ fn describe(report: &mut ImageReport, problem: &Problem) {
         report.verdict = Verdict::Failed;
         return;
     }
-    if let Problem::WentDown(phase, error) = problem {
-        report.phases.retain(|report| report.phase != *phase);
-        report.phases.push(PhaseReport {
-            phase: *phase,
-            passed: false,
-            packages: report.packages.clone(),
-            manager: None,
-            error: Some(problem.to_string()),
-            output: String::new(),
-            seconds: report.timings.install,
-        });
-        report.evidence.extend(evidence::of_machine(error));
-        report.verdict = Verdict::Failed;
+    if let Problem::WentDown(phase, _) | Problem::FellSilent(phase, _) = problem {
+        blame(report, *phase, problem.to_string());
+        if let Problem::WentDown(_, error) = problem {
+            let console = evidence::of_machine(error);
+            let console = console.map(|console| console.about_phase(*phase));
+            report.evidence.extend(console);
+        }
         return;
     }
     report.verdict = Verdict::Error;
@@ -316,6 +331,26 @@ fn describe(report: &mut ImageReport, problem: &Problem) {
     {
         report.evidence.extend(evidence::of_machine(error));
     }
+}
+
+/// Puts it down to the packages that the system came to harm in a phase, or in the checks after it.
+fn blame(report: &mut ImageReport, phase: Phase, error: String) {
+    report.verdict = Verdict::Failed;
+    let known = report.phases.iter_mut().find(|known| known.phase == phase);
+    if let Some(known) = known {
+        known.passed = false;
+        known.error = Some(error);
+        return;
+    }
+    report.phases.push(PhaseReport {
+        phase,
+        passed: false,
+        packages: report.packages.clone(),
+        manager: None,
+        error: Some(error),
+        output: String::new(),
+        seconds: report.timings.install,
+    });
 }
 
 /// Why there is no container any more.
@@ -352,6 +387,8 @@ struct Run<'a> {
     machine: Option<Machine>,
     /// What it is at.
     phase: Phase,
+    /// Whether the packages that are tested, or an earlier version of them, have been installed.
+    has_installed: bool,
     artifacts: Option<Artifacts>,
 }
 
@@ -402,13 +439,28 @@ impl Run<'_> {
             result = work(guest, &mut self.report) => result,
             error = &mut died => return Err(died_of(self.plan, self.phase, error)),
         };
-        if let Err(Problem::Guest(_)) = &result
-            && let Ok(error) = tokio::time::timeout(LAST_WORDS, died).await
-        {
+        let Err(Problem::Guest(error)) = result else {
+            return result;
+        };
+        if let Ok(error) = tokio::time::timeout(LAST_WORDS, &mut died).await {
             // The connection broke because the container went away, and now we know why.
             return Err(died_of(self.plan, self.phase, error));
         }
-        result
+        // An earlier version's doing says nothing about the packages.
+        let is_tested = self.has_installed && !self.plan.lifecycle.is_before_upgrade(self.phase);
+        if !is_tested || !error.is_silence() {
+            return Err(error.into());
+        }
+        let answers = tokio::select! {
+            answers = guest.answers() => answers,
+            error = died => return Err(died_of(self.plan, self.phase, error)),
+        };
+        if answers {
+            return Err(error.into());
+        }
+        let seen = evidence::of_silence(guest).about_phase(self.phase);
+        self.report.evidence.push(seen);
+        Err(Problem::FellSilent(self.phase, error))
     }
 
     /// What the installation may use beside the network; without packages, there is none.
@@ -458,13 +510,7 @@ impl Run<'_> {
             isolation: self.plan.isolation.clone(),
             storage: self.context.images.storage().to_owned(),
             profile: self.plan.profile,
-            wanted: self
-                .plan
-                .checks
-                .iter()
-                .filter_map(Check::unit)
-                .map(ToString::to_string)
-                .collect(),
+            wanted: self.plan.units(),
             timeout: self.plan.boot_timeout,
         })
         .await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Phase;
 use crate::install::unowned;
-use crate::machine::{Guest, GuestError, UnitState};
+use crate::machine::{COMMAND_UNITS, Guest, GuestError, UnitState};
 use crate::probe::{
     Before, Check, Outcome, Process, UnitName, listeners, processes, wait_for_ends,
 };
@@ -13,9 +13,6 @@ use crate::report::CheckReport;
 
 /// Where systemd has the units that generators have made of something else; systemd.generator(7).
 const GENERATED: &str = "/run/systemd/generator";
-
-/// What the commands that postroj runs in a container are a part of, and what they leave running.
-const COMMANDS: &str = "postroj-run-";
 
 /// Programs that package managers leave running, for a while, for themselves.
 const HELPERS: [&str; 4] = ["dirmngr", "gpg-agent", "keyboxd", "scdaemon"];
@@ -69,7 +66,7 @@ pub(super) async fn check(
     }
     let shown = strays.iter().map(|process| {
         let unit = process.unit.as_deref().unwrap_or("no unit");
-        let unit = if unit.starts_with(COMMANDS) {
+        let unit = if unit.starts_with(COMMAND_UNITS) {
             "a maintainer script"
         } else {
             unit
@@ -151,7 +148,7 @@ async fn strays(guest: &Guest) -> Result<Vec<Process>, GuestError> {
             continue;
         }
         let is_stray = match &process.unit {
-            Some(unit) if unit.starts_with(COMMANDS) => true,
+            Some(unit) if unit.starts_with(COMMAND_UNITS) => true,
             Some(unit) => guest.unit(unit).await?.state().await?.load_state != "loaded",
             // What has just been started is not in its unit's cgroup yet.
             None => false,

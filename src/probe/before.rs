@@ -30,11 +30,7 @@ impl Before {
         let units = try_join_all(looked).await?.into_iter().collect();
         let needs =
             |need: fn(&super::Needs) -> bool| checks.iter().any(|check| need(&check.needs()));
-        let failed_units = if needs(|needs| needs.failed_units) {
-            guest.failed_units().await?.into_iter().collect()
-        } else {
-            BTreeSet::new()
-        };
+        let failed_units = guest.failed_units().await?.into_iter().collect();
         let unit_files = if needs(|needs| needs.unit_files) {
             guest.unit_files().await?.into_iter().collect()
         } else {

@@ -100,8 +100,6 @@ pub type Ending<'a> = BoxFuture<'a, Result<Finding, ProbeError>>;
 /// What has to be known from before the installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
-    /// Which units had failed.
-    pub failed_units: bool,
     /// Which unit files there were.
     pub unit_files: bool,
 }

@@ -28,6 +28,12 @@ fn of_a_service_that_fails() {
         .run()
         .exits(1);
     let at = artifacts.join(IMAGE);
+    // What could not be had says so itself.
+    let missing = text(&at, "missing.txt");
+    assert_eq!(
+        missing,
+        "coredumps.txt: the image has no /usr/bin/coredumpctl\n"
+    );
     let export = text(&at, "journal.export");
     assert!(export.starts_with("__CURSOR="), "{export:.200}");
     assert!(export.contains("\nMESSAGE=the last words\n"));
@@ -42,6 +48,30 @@ fn of_a_service_that_fails() {
     assert!(text(&at, "packages.txt").contains("ii  broken 1.0"));
     assert!(text(&at, "package-manager.log").contains("Setting up broken"));
     assert!(!at.join("coredumps.txt").exists());
+}
+
+/// What an image lacks, a unit that there is not, and a file that cannot be written are named.
+#[test]
+fn what_cannot_be_had() {
+    let place = Place::direct();
+    let artifacts = place.scratch().join("artifacts");
+    let at = artifacts.join(IMAGE);
+    fs::create_dir_all(at.join("boot.svg")).expect("create a directory in the file's place");
+    place
+        .pkgprobe(IMAGE, ["-v", "--check-unit", "nosuch", "--artifacts"])
+        .args([&artifacts])
+        .run()
+        .exits(1)
+        .stderr_has("an artifact is missing file=\"boot.svg\"");
+    let missing = text(&at, "missing.txt");
+    let lines: Vec<&str> = missing.lines().collect();
+    let expected = [
+        "boot.svg: Is a directory (os error 21)",
+        "coredumps.txt: the image has no /usr/bin/coredumpctl",
+        "units/nosuch.service.status.txt: /bin/systemctl ended with exit code 4: Unit nosuch.service could not be found.",
+        "units/nosuch.service.txt: /bin/systemctl ended with exit code 1: No files found for nosuch.service.",
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[test]

@@ -1,23 +1,19 @@
 //! Running a command in a container, as a transient service of its systemd.
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, timeout};
-use zbus::{Fd, OwnedObjectPath, Variant};
+use zbus::{OwnedObjectPath, Variant};
 
 use super::link::{BACK_PATIENCE, PAUSE};
+use super::tap::{Tap, pull_any, streams};
 use super::{Guest, GuestError, asked};
 use crate::machine::bus::{JobRemovedStream, Property};
-
-/// How much of a command's output is kept: so much of its beginning, and as much of its end.
-const KEPT: usize = 512 * 1024;
 
 /// How long it may take to end a command that has taken too long.
 const END_PATIENCE: Duration = Duration::from_secs(5);
@@ -68,6 +64,15 @@ impl Command {
     /// The program.
     pub fn program(&self) -> &str {
         &self.arguments[0]
+    }
+
+    /// Whether a process with this command line, as proc(5)'s `/proc/<pid>/cmdline` has it, runs it.
+    fn is_run_by(&self, line: &[u8]) -> bool {
+        let line = line.strip_suffix(&[0]).unwrap_or(line);
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let arguments = || self.arguments.iter().map(String::as_bytes);
+        // A script has its interpreter before it.
+        (0..words.len()).any(|at| words[at..].iter().copied().eq(arguments()))
     }
 }
 
@@ -139,6 +144,17 @@ pub struct Streams {
     pub is_stderr_cut: bool,
 }
 
+/// How a command ended whose output went into a file.
+#[derive(Debug)]
+pub struct Written {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to standard error.
+    pub stderr: String,
+    /// Why not all of its output is in the file.
+    pub problem: Option<io::Error>,
+}
+
 impl Guest {
     /// Runs a command to its end, at most `limit` long.
     ///
@@ -151,7 +167,7 @@ impl Guest {
         let [tap] = taps;
         Ok(Output {
             status,
-            text: tap.kept.text(),
+            text: tap.text(),
         })
     }
 
@@ -169,31 +185,32 @@ impl Guest {
         let [stdout, stderr] = taps;
         Ok(Streams {
             status,
-            stdout: stdout.kept.text(),
-            stderr: stderr.kept.text(),
-            is_stdout_cut: stdout.kept.dropped > 0,
-            is_stderr_cut: stderr.kept.dropped > 0,
+            stdout: stdout.text(),
+            stderr: stderr.text(),
+            is_stdout_cut: stdout.is_cut(),
+            is_stderr_cut: stderr.is_cut(),
         })
     }
 
-    /// Runs a command whose output goes into a file of this host as it comes, of which it has at most
-    /// `most` bytes. What the command writes to standard error is kept.
+    /// Runs a command whose standard output goes into a file of this host as it comes, of which it
+    /// has at most `most` bytes.
     pub async fn run_into(
         &self,
         command: &Command,
         file: File,
         most: u64,
         limit: Duration,
-    ) -> Result<Output, GuestError> {
-        let (out, mut stdout) = self.tap(command)?;
+    ) -> Result<Written, GuestError> {
+        let (out, stdout) = self.tap(command)?;
         let (err, stderr) = self.tap(command)?;
-        stdout.file = Some((file, most));
         let streams = streams(&out, &err);
-        let mut taps = [stdout, stderr];
+        let mut taps = [stdout.into_file(file, most), stderr];
         let status = self.capture(command, streams, &mut taps, limit).await?;
-        Ok(Output {
+        let [stdout, stderr] = taps;
+        Ok(Written {
             status,
-            text: taps.iter().map(|tap| tap.kept.text()).collect(),
+            stderr: stderr.text(),
+            problem: stdout.problem(),
         })
     }
 
@@ -203,16 +220,9 @@ impl Guest {
             program: command.program().to_owned(),
             source,
         };
-        let (reader, writer) = io::pipe().map_err(descriptors)?;
+        let (writer, tap) = Tap::new().map_err(descriptors)?;
         self.give(&writer).map_err(descriptors)?;
-        let tap = Tap {
-            reader: pipe::Receiver::from_owned_fd(reader.into()).map_err(descriptors)?,
-            is_open: true,
-            buffer: vec![0; 16 * 1024],
-            kept: Kept::default(),
-            file: None,
-        };
-        Ok((writer.into(), tap))
+        Ok((writer, tap))
     }
 
     /// Runs a command that writes into `taps`.
@@ -228,7 +238,7 @@ impl Guest {
         let mut jobs = asked("tell of jobs", manager.receive_job_removed().await)?;
         let job = self.start_command(&unit, command, streams).await?;
         let ended = timeout(limit, async {
-            let done = self.command_end(&mut jobs, &job, &unit);
+            let done = self.command_end(&mut jobs, &job, (&unit, command));
             tokio::pin!(done);
             loop {
                 tokio::select! {
@@ -245,7 +255,7 @@ impl Guest {
         let program = command.program().to_owned();
         let output = || Output {
             status: ExitStatus::Unknown,
-            text: taps.iter().map(|tap| tap.kept.text()).collect(),
+            text: taps.iter().map(Tap::text).collect(),
         };
         match ended {
             Err(_) => {
@@ -273,11 +283,11 @@ impl Guest {
         &self,
         jobs: &mut JobRemovedStream,
         job: &OwnedObjectPath,
-        unit: &str,
+        (unit, command): (&str, &Command),
     ) -> Result<ExitStatus, GuestError> {
         job_result(jobs, job).await;
         // What runs may yet bring back a bus that has gone: the scripts of a new one do.
-        let goes_on = || self.has_processes(unit);
+        let goes_on = || self.is_running(unit, command);
         let mut last = None;
         while last.is_none_or(|last: Instant| last.elapsed() < BACK_PATIENCE) {
             self.reconnect(&goes_on).await?;
@@ -295,13 +305,16 @@ impl Guest {
         Err(GuestError::BusGone(io::ErrorKind::NotConnected.into()))
     }
 
-    /// Whether a unit has processes, by its control group, which tells when systemd cannot.
-    fn has_processes(&self, unit: &str) -> bool {
+    /// Whether a command itself, not what it has left behind, is among the processes of its unit: by
+    /// the control group and the command line, which tell when systemd cannot.
+    fn is_running(&self, unit: &str, command: &Command) -> bool {
         ["", "systemd/", "unified/"].iter().any(|hierarchy| {
             let path = format!("sys/fs/cgroup/{hierarchy}system.slice/{unit}/cgroup.procs");
-            self.root
-                .read(path, 1 << 20)
-                .is_ok_and(|processes| !processes.is_empty())
+            let processes = self.root.read(path, 1 << 20).unwrap_or_default();
+            String::from_utf8_lossy(&processes).lines().any(|process| {
+                let line = std::fs::read(format!("/proc/{process}/cmdline"));
+                line.is_ok_and(|line| command.is_run_by(&line))
+            })
         })
     }
 
@@ -400,8 +413,8 @@ impl Guest {
     }
 }
 
-/// What the names of the units of commands begin with.
-const UNIT_PREFIX: &str = "postroj-run-";
+/// What the names of the units of commands begin with, which are a part of what these leave running.
+pub const UNIT_PREFIX: &str = "postroj-run-";
 
 /// A name for the unit of the next command.
 fn unit_name() -> String {
@@ -427,123 +440,18 @@ pub(super) async fn job_result(jobs: &mut JobRemovedStream, job: &OwnedObjectPat
     "disconnected".to_owned()
 }
 
-/// Where a command's standard output and standard error go, as a transient unit has it.
-fn streams<'a>(out: &'a OwnedFd, err: &'a OwnedFd) -> [Property<'a>; 2] {
-    let descriptor = |stream: &'a OwnedFd| Variant::from(Fd::from(stream.as_fd()));
-    [
-        ("StandardOutputFileDescriptor", descriptor(out)),
-        ("StandardErrorFileDescriptor", descriptor(err)),
-    ]
-}
-
-/// The reading end of a pipe that a command writes into, and what has come out of it.
-struct Tap {
-    reader: pipe::Receiver,
-    is_open: bool,
-    buffer: Vec<u8>,
-    kept: Kept,
-    /// What it goes into instead, and how much more of it.
-    file: Option<(File, u64)>,
-}
-
-impl Tap {
-    /// Keeps what has come.
-    fn take(&mut self, length: usize) {
-        let bytes = &self.buffer[..length];
-        match &mut self.file {
-            None => self.kept.push(bytes),
-            Some((file, room)) => {
-                let fits = usize::try_from(*room).unwrap_or(usize::MAX).min(length);
-                *room -= fits as u64;
-                // What cannot be written is missing from the file, and the command goes on.
-                if file.write_all(&bytes[..fits]).is_err() {
-                    *room = 0;
-                }
-            }
-        }
-    }
-
-    /// Waits for something to come, and keeps it; for ever once the pipe is closed.
-    async fn pull(&mut self) {
-        if !self.is_open {
-            return std::future::pending().await;
-        }
-        match self.reader.read(&mut self.buffer).await {
-            Ok(length) if length > 0 => self.take(length),
-            _ => self.is_open = false,
-        }
-    }
-
-    /// Takes what is in the pipe now; a process that stays may hold it open.
-    fn drain(&mut self) {
-        let mut room = 2 * KEPT;
-        while let Ok(length @ 1..) = self.reader.try_read(&mut self.buffer) {
-            self.take(length);
-            room = room.saturating_sub(length);
-            if room == 0 {
-                break;
-            }
-        }
-    }
-}
-
-/// Pulls from whichever of the taps has something.
-async fn pull_any(taps: &mut [Tap]) {
-    match taps {
-        [one] => one.pull().await,
-        [one, other] => tokio::select! {
-            () = one.pull() => {}
-            () = other.pull() => {}
-        },
-        _ => std::future::pending().await,
-    }
-}
-
-/// The beginning and the end of an output of any length.
-#[derive(Default)]
-struct Kept {
-    head: Vec<u8>,
-    tail: std::collections::VecDeque<u8>,
-    dropped: usize,
-}
-
-impl Kept {
-    fn push(&mut self, bytes: &[u8]) {
-        let room = KEPT - self.head.len();
-        let (head, tail) = bytes.split_at(room.min(bytes.len()));
-        self.head.extend_from_slice(head);
-        self.tail.extend(tail);
-        let excess = self.tail.len().saturating_sub(KEPT);
-        self.tail.drain(..excess);
-        self.dropped += excess;
-    }
-
-    fn text(&self) -> String {
-        let mut bytes = self.head.clone();
-        if self.dropped > 0 {
-            bytes
-                .extend_from_slice(format!("\n[… {} bytes left out …]\n", self.dropped).as_bytes());
-        }
-        bytes.extend(&self.tail);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_long_output_keeps_its_beginning_and_its_end() {
-        let mut kept = Kept::default();
-        kept.push(b"first");
-        kept.push(&vec![b'.'; 3 * KEPT]);
-        kept.push(b"last");
-        let text = kept.text();
-        assert!(text.starts_with("first"));
-        assert!(text.ends_with("last"));
-        assert!(text.contains("bytes left out"));
-        assert!(text.len() < 2 * KEPT + 100);
+    fn a_command_is_known_by_its_line() {
+        let command = Command::new("/usr/bin/dnf", ["install", ""]);
+        assert!(command.is_run_by(b"/usr/bin/dnf\0install\0\0"));
+        assert!(command.is_run_by(b"/usr/bin/python3\0-sP\0/usr/bin/dnf\0install\0\0"));
+        assert!(!command.is_run_by(b"/usr/bin/dnf\0install\0"));
+        assert!(!command.is_run_by(b"sleep\x004711\0"));
+        assert!(!command.is_run_by(b""));
     }
 
     #[test]

@@ -111,7 +111,26 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// Whether the container's systemd answers, within some seconds, who connects to it anew.
+    pub async fn answers(&self) -> bool {
+        matches!(
+            timeout(BACK_PATIENCE, Link::open(&self.root)).await,
+            Ok(Ok(_))
+        )
+    }
+}
+
 impl GuestError {
+    /// Whether it says that the bus or systemd has not answered. They may do so again.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::BusGone(_) | Self::BusGoneMeanwhile { .. } | Self::NoBus(_) => true,
+            Self::Bus { source, .. } => self.is_lost_connection() || is_io_error(source),
+            _ => false,
+        }
+    }
+
     /// Whether it says that the connection has broken, or that nobody is at its other end.
     pub(crate) fn is_lost_connection(&self) -> bool {
         const GONE: [&str; 4] = [
@@ -137,5 +156,19 @@ impl GuestError {
             },
             _ => false,
         }
+    }
+}
+
+/// Whether the socket failed, or its other end took too long.
+fn is_io_error(error: &zbus::Error) -> bool {
+    match error {
+        zbus::Error::InputOutput(_) => true,
+        zbus::Error::FDO(error) => {
+            matches!(
+                &**error,
+                zbus::fdo::Error::ZBus(zbus::Error::InputOutput(_))
+            )
+        }
+        _ => false,
     }
 }

@@ -6,6 +6,7 @@
 mod command;
 mod link;
 mod query;
+mod tap;
 mod unit;
 
 use std::fs::File;
@@ -20,7 +21,9 @@ use futures_util::StreamExt as _;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-pub use command::{Command, ExitStatus, Output, Streams, is_command_unit};
+pub use command::{
+    Command, ExitStatus, Output, Streams, UNIT_PREFIX as COMMAND_UNITS, Written, is_command_unit,
+};
 pub use query::{Properties, SocketUnit};
 pub use unit::{Unit, UnitState};
 
@@ -130,6 +133,26 @@ impl Guest {
     pub async fn systemd_version(&self) -> Result<String, GuestError> {
         let manager = self.live_link().await?.manager;
         asked("tell its version", manager.version().await)
+    }
+
+    /// Whether the connection to the bus is not known to be broken.
+    pub fn is_connected(&self) -> bool {
+        !self.link().bus.is_closed()
+    }
+
+    /// What becomes of who connects to the system bus now, in words.
+    pub fn bus_state(&self) -> String {
+        match connect_bus(&self.root) {
+            Ok(_) => format!("/{SYSTEM_BUS} takes connections"),
+            Err(error) => format!("/{SYSTEM_BUS}: {error}"),
+        }
+    }
+
+    /// Whether the administrator's files have it that a unit cannot be started; systemctl(1), `mask`.
+    pub fn is_masked(&self, unit: &str) -> bool {
+        ["/etc/systemd/system", "/run/systemd/system"]
+            .iter()
+            .any(|directory| self.root.links_to(directory, unit, "/dev/null"))
     }
 
     /// Whether there is a file at `path` in the container.

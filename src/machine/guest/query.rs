@@ -1,6 +1,6 @@
 //! Questions about all of a container's units, and about all that a unit has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zbus::Variant;
 
@@ -62,6 +62,34 @@ impl Guest {
         Ok(names)
     }
 
+    /// The matches of journalctl(1) for what a unit has said, and systemd about it, in this boot.
+    ///
+    /// The journal knows a process's unit only if it has looked before that was gone: what the unit's
+    /// last processes have said is found by their numbers too.
+    pub async fn journal_matches(&self, name: &str) -> Result<Vec<String>, GuestError> {
+        let raw = self.raw_properties(name).await?;
+        let mut groups = vec![
+            vec![format!("_SYSTEMD_UNIT={name}")],
+            vec![format!("UNIT={name}"), "_PID=1".to_owned()],
+            vec![format!("OBJECT_SYSTEMD_UNIT={name}"), "_UID=0".to_owned()],
+            vec![format!("COREDUMP_UNIT={name}"), "_UID=0".to_owned()],
+        ];
+        let invocation = raw.get("InvocationID").map(|value| hexadecimal(value));
+        let invocation = invocation.filter(|id| !id.is_empty());
+        groups.extend(invocation.map(|id| vec![format!("_SYSTEMD_INVOCATION_ID={id}")]));
+        let mut processes = BTreeSet::new();
+        for (name, value) in &raw {
+            if name == "ExecMainPID" {
+                processes.insert(words(value));
+            } else if name.starts_with("Exec") {
+                processes.extend(process_of_commands(value));
+            }
+        }
+        processes.remove("0");
+        groups.extend(processes.iter().map(|id| vec![format!("_PID={id}")]));
+        Ok(groups.join(&"+".to_owned()))
+    }
+
     /// The files that units come from, by their paths in the container, without the names that only
     /// stand for other units.
     pub async fn unit_files(&self) -> Result<Vec<String>, GuestError> {
@@ -121,6 +149,34 @@ fn words(value: &Variant<'_>) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Bytes as systemd writes an identifier.
+fn hexadecimal(value: &Variant<'_>) -> String {
+    let Variant::Array(bytes) = value else {
+        return String::new();
+    };
+    let byte = |byte: &Variant<'_>| match byte {
+        Variant::U8(byte) => format!("{byte:02x}"),
+        _ => String::new(),
+    };
+    bytes.iter().map(byte).collect()
+}
+
+/// The processes that have run the commands of a unit, such as `ExecStartPre=`: the eighth thing that is
+/// said of each; org.freedesktop.systemd1(5).
+fn process_of_commands(value: &Variant<'_>) -> Vec<String> {
+    let Variant::Array(commands) = value else {
+        return Vec::new();
+    };
+    let process = |command: &Variant<'_>| match command {
+        Variant::Structure(fields) => match fields.fields().get(7) {
+            Some(Variant::U32(process)) => Some(process.to_string()),
+            _ => None,
+        },
+        _ => None,
+    };
+    commands.iter().filter_map(process).collect()
 }
 
 /// The pairs of texts of an array.

@@ -69,7 +69,6 @@ fn names(units: &Many<UnitName>) -> String {
 fn needs(units: &Many<UnitName>) -> Needs {
     Needs {
         unit_files: units.is_empty(),
-        ..Needs::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::probe::check::{Needs, Probe, ProbeError, Scene};
+use crate::probe::check::{Probe, ProbeError, Scene};
 use crate::probe::{Many, Outcome, UnitName};
 
 keys! {
@@ -20,13 +20,6 @@ keys! {
 impl Probe for FailedUnitsCheck {
     fn target(&self) -> String {
         "the system".to_owned()
-    }
-
-    fn needs(&self) -> Needs {
-        Needs {
-            failed_units: self.old != Some(true),
-            ..Needs::default()
-        }
     }
 
     fn is_last(&self) -> bool {

@@ -148,10 +148,10 @@ pub(super) async fn entries(
     let command = Command::new(JOURNALCTL, arguments);
     let output = scene.guest.run_into(&command, copy, MOST, LIMIT).await?;
     // Old versions say with 1 that there was nothing to show.
-    let complained = !output.status.success() && !output.text.trim().is_empty();
+    let complained = !output.status.success() && !output.stderr.trim().is_empty();
     let is_cut = file.stream_position().map_err(unkept)? >= MOST;
     if complained || is_cut {
-        let said = quoted(&output.text);
+        let said = quoted(&output.stderr);
         return Err(ProbeError::Program {
             program: "journalctl".to_owned(),
             reason: if is_cut {
