@@ -373,6 +373,25 @@ fn json_says_which_run_it_was() {
 }
 
 #[test]
+fn the_page_names_what_is_left_behind() {
+    let leftovers = super::Leftovers {
+        files: vec!["/etc/web".to_owned(), "/var/<web>".to_owned()],
+        users: vec!["web".to_owned()],
+        ..super::Leftovers::default()
+    };
+    let image = ImageReport {
+        leftovers: Some(leftovers),
+        ..good("a")
+    };
+    let page = Format::Html.render(&run(vec![image]));
+    let shown = "<h3>what the packages have left behind</h3>\n\
+                 <pre>\nfile /etc/web\nfile /var/&lt;web&gt;\nuser web</pre>";
+    assert!(page.contains(shown), "{page}");
+    let page = Format::Html.render(&run(vec![good("a")]));
+    assert!(!page.contains("left behind"), "{page}");
+}
+
+#[test]
 fn evidence_is_bounded_in_every_document() {
     let long = "x".repeat(1 << 20);
     let mut report = hostile("short");

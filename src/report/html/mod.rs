@@ -199,6 +199,18 @@ fn details(page: &mut String, number: usize, image: &ImageReport, cases: &[Case<
         piece(page, "what the package manager wrote", case.output);
         page.push_str("</div>\n</details>\n");
     }
+    if let Some(leftovers) = &image.leftovers {
+        let kinds = leftovers.kinds();
+        let left = kinds.iter().flat_map(|(kind, _, names)| {
+            let names = names.iter();
+            names.map(move |name| format!("{kind} {}\n", clean::line(name)))
+        });
+        piece(
+            page,
+            "what the packages have left behind",
+            &left.collect::<String>(),
+        );
+    }
     let is_told = |evidence| {
         let mut told = cases.iter().flat_map(|case| case.evidence.iter());
         told.any(|told| std::ptr::eq(*told, evidence))
