@@ -232,7 +232,11 @@ fn raise_descriptor_limit() {
 }
 
 fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError> {
-    output::start_log(arguments.global.verbose, output.has_colours());
+    output::start_log(
+        arguments.global.verbose,
+        arguments.global.quiet,
+        output.has_colours(),
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

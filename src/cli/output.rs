@@ -129,11 +129,12 @@ pub(crate) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Starts writing the log to standard error: warnings, or more by `-v`. `POSTROJ_LOG` has the last
+/// Starts writing the log to standard error: warnings, or more by `-v`, or less by `-q`. `POSTROJ_LOG` has the last
 /// word, in the form of `tracing_subscriber`'s filters.
-pub(crate) fn start_log(verbose: u8, colours: bool) {
+pub(crate) fn start_log(verbose: u8, quiet: bool, colours: bool) {
     let level = match verbose {
-        0 => "error",
+        0 if quiet => "error",
+        0 => "postroj=warn",
         1 => "postroj=info",
         2 => "postroj=debug",
         _ => "debug",

@@ -132,7 +132,7 @@ impl Runtime {
             match clean(&hierarchies, name, &path) {
                 Ok(()) => swept.push(name.to_owned()),
                 // Its name stays taken; nobody else has to wait for it.
-                Err(error) => tracing::warn!(machine = name, %error, "cannot be removed yet"),
+                Err(error) => tracing::info!(machine = name, %error, "cannot be removed yet"),
             }
         }
         for name in hierarchies.machines() {

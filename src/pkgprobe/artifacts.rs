@@ -260,7 +260,7 @@ impl Artifacts {
             return Err(format!("the image has no {program}"));
         }
         let path = self.directory.join(&piece.file);
-        let created = create(&path).map_err(|error| error.to_string())?;
+        let created = create(&path).map_err(|error| not_written(&path, &error))?;
         let written = guest
             .run_into(&piece.command, created, MOST, PATIENCE)
             .await;
@@ -274,8 +274,10 @@ impl Artifacts {
             ExitStatus::Signal(_) | ExitStatus::Unknown => false,
         };
         match written.problem {
-            Some(error) if is_empty => Err(error.to_string()),
-            Some(error) => Err(format!("only its beginning is there: {error}")),
+            Some(error) => {
+                let reason = not_written(&path, &error);
+                Err(format!("not all of it could be written: {reason}"))
+            }
             None if is_good && (piece.may_be_empty || !is_empty) => Ok(()),
             None => {
                 let said = crate::report::cut(written.stderr.trim(), REASON);
@@ -287,7 +289,7 @@ impl Artifacts {
     fn text(&self, file: &str, text: &str) {
         match fs::write(self.directory.join(file), text) {
             Ok(()) => self.has(file),
-            Err(error) => self.lacks(file, &error.to_string()),
+            Err(error) => self.lacks(file, &not_written(&self.directory.join(file), &error)),
         }
     }
 
@@ -302,6 +304,12 @@ impl Artifacts {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(file.to_owned(), reason.to_owned());
     }
+}
+
+/// What the host does not take is its user's to mend, and not for who asks for more to be told only.
+fn not_written(path: &Path, error: &io::Error) -> String {
+    tracing::warn!(path = %path.display(), %error, "an artifact is not written");
+    error.to_string()
 }
 
 fn no_time() -> String {

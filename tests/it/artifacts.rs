@@ -62,7 +62,8 @@ fn what_cannot_be_had() {
         .args([&artifacts])
         .run()
         .exits(1)
-        .stderr_has("an artifact is missing file=\"boot.svg\"");
+        .stderr_has("an artifact is missing file=\"boot.svg\"")
+        .stderr_has("WARN postroj::pkgprobe::artifacts: an artifact is not written");
     let missing = text(&at, "missing.txt");
     let lines: Vec<&str> = missing.lines().collect();
     let expected = [

@@ -22,6 +22,26 @@ fn url(package: &str) -> String {
     })
 }
 
+/// What goes wrong and changes no verdict is told without being asked for, and only then.
+#[test]
+fn a_cache_that_cannot_be_used() {
+    let place = Place::direct();
+    let package = Deb::new("plain").build(place.scratch(), "plain.deb");
+    let run = || {
+        let run = place.pkgprobe("debian-bookworm", ["--package"]);
+        run.args([&package])
+    };
+    let warning = "WARN postroj::pkgprobe: packages are not kept error=Not a directory";
+    assert!(!run().run().exits(0).stderr.contains("WARN"));
+    let cache = place.scratch().join("no-cache");
+    std::fs::create_dir(&cache).expect("create");
+    std::fs::write(cache.join("packages"), "").expect("write");
+    let run = || run().env("POSTROJ_CACHE_DIR", &cache);
+    run().run().exits(0).stderr_has(warning);
+    let outcome = run().args(["--quiet"]).run().exits(0);
+    assert!(!outcome.stderr.contains("WARN"), "{outcome}");
+}
+
 fn webfs_by_url(place: &Place) {
     let url = url("webfs");
     place

@@ -126,7 +126,7 @@ impl AuthFiles {
                     Ok(found) => found,
                     // It is asked about every registry, most of which need no password.
                     Err(error) => {
-                        tracing::warn!(%error, "passed over");
+                        tracing::info!(%error, "passed over");
                         None
                     }
                 },

@@ -327,7 +327,7 @@ impl Store {
     pub(super) fn image(&self, key: &str) -> Result<Option<ImageRecord>, StoreError> {
         let found = match record::load(&self.image_path(key)) {
             Err(error @ StoreError::Record { .. }) => {
-                tracing::warn!(%error, "passed over");
+                tracing::warn!(%error, "the image is taken for one that is not there");
                 None
             }
             found => found?,

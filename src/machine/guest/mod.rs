@@ -251,7 +251,7 @@ impl Guest {
             if !state.is_ok_and(|state| !state.has_job) {
                 return Ok(());
             }
-            tracing::warn!("systemd has forgotten that the container is to reboot");
+            tracing::info!("systemd has forgotten that the container is to reboot");
         }
         Ok(())
     }
