@@ -120,6 +120,35 @@ fn dual_stack_host_with_a_stub_resolver() {
     }
 }
 
+/// The network namespace goes with a container that reboots, and a new one is led out as the first was.
+#[test]
+fn way_out_after_a_reboot() {
+    let place = Place::direct();
+    let network = Net::new(BOTH);
+    network.serve_web();
+    network.serve_names(SERVER_4);
+    let conf = format!("nameserver {SERVER_4}\n");
+    let wrapper = network.wrapper(place.scratch(), &conf);
+    let web_6 = format!("http://[{SERVER_6}]/");
+    let kept = Kept::start(
+        &place,
+        &wrapper,
+        &[
+            "--network",
+            "nat",
+            "--lifecycle",
+            "install,reboot",
+            "--check-network",
+            "http://service.example/",
+            "--check-network",
+            &web_6,
+        ],
+    );
+    for host in ["service.example", SERVER_6] {
+        kept.shell(&get(host, 80)).exits(0).stdout_has("here");
+    }
+}
+
 #[test]
 fn host_with_ipv4_only() {
     let place = Place::direct();
