@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::removal::names;
 use super::{Fault, From, InstallError, Installed, Item, PackageManager, Ready, detect, package};
-use crate::machine::{Command, ExitStatus, Guest, GuestError};
+use crate::machine::{Command, ExitStatus, Guest, GuestError, Space};
 use crate::packages::{self, Lease};
 
 /// Where packages from outside are put in a container.
 const DIRECTORY: &str = "/var/cache/postroj";
+
+/// What programs write that have no room to write to; strerror(3).
+const NO_SPACE: &str = "No space left on device";
 
 /// What may be used beside the network.
 #[derive(Debug, Default)]
@@ -169,10 +172,10 @@ impl Installation<'_> {
                 Err(Stop::Guest(error)) => return Err(error.into()),
                 Err(Stop::Failed(failed)) if self.manager.has_begun(&failed.output) => {
                     let fault = self.manager.fault(&failed.output);
-                    return Err(self.failure(fault, Fault::Package, failed));
+                    return Err(self.failure(fault, failed));
                 }
                 Err(Stop::Failed(failed)) if failed.is_cut() => {
-                    return Err(self.failure(Fault::Repository, Fault::Package, failed));
+                    return Err(self.failure(Fault::Repository, failed));
                 }
                 Err(Stop::Failed(failed)) if self.caching.offline => {
                     return Err(self.offline(failed));
@@ -182,9 +185,7 @@ impl Installation<'_> {
                 }
             }
         }
-        let refresh = Vec::from_iter(self.manager.refresh());
-        let refreshed = self.run_all(refresh).await;
-        let mut output = refreshed.map_err(|stop| self.stopped(stop, true))?;
+        let mut output = self.refresh().await?;
         if self.caching.lease.is_some() {
             let download = self.manager.download(self.items);
             let downloaded = self.run_all(download).await;
@@ -194,7 +195,7 @@ impl Installation<'_> {
             match downloaded {
                 Ok(text) => output.push_str(&text),
                 Err(Stop::Failed(failed)) if !failed.is_cut() => {}
-                Err(stop) => return Err(self.stopped(stop, false)),
+                Err(stop) => return Err(self.stopped(stop)),
             }
         }
         let install = self.manager.install(self.items, From::Anywhere);
@@ -204,9 +205,9 @@ impl Installation<'_> {
             Err(Stop::Failed(failed)) => {
                 output.push_str(&failed.output);
                 let failed = Failed { output, ..failed };
-                return Err(self.stopped(Stop::Failed(failed), false));
+                return Err(self.stopped(Stop::Failed(failed)));
             }
-            Err(stop) => return Err(self.stopped(stop, false)),
+            Err(stop) => return Err(self.stopped(stop)),
         }
         Ok(output)
     }
@@ -273,23 +274,17 @@ impl Installation<'_> {
         }
     }
 
-    fn stopped(&self, stop: Stop, is_refresh: bool) -> InstallError {
+    fn stopped(&self, stop: Stop) -> InstallError {
         match stop {
             Stop::Guest(error) => error.into(),
             Stop::Failed(failed) => {
                 let began = self.manager.has_begun(&failed.output);
-                let fault = if is_refresh || (failed.is_cut() && !began) {
+                let fault = if failed.is_cut() && !began {
                     Fault::Repository
                 } else {
                     self.manager.fault(&failed.output)
                 };
-                // What the repositories have to say is no package's size.
-                let filled = if is_refresh {
-                    Fault::Repository
-                } else {
-                    Fault::Package
-                };
-                self.failure(fault, filled, failed)
+                self.failure(fault, failed)
             }
         }
     }
@@ -313,21 +308,13 @@ impl Installation<'_> {
         }
     }
 
-    /// A failure whose fault is known, and who has filled the container's disk if that is full.
-    fn failure(&self, fault: Fault, filled: Fault, failed: Failed) -> InstallError {
+    fn failure(&self, fault: Fault, failed: Failed) -> InstallError {
+        if self.lacks_room(fault, &failed) {
+            return self.no_space(Fault::Package, failed, &self.guest.space());
+        }
         let manager = self.manager.name();
         let status = self.status(failed.end);
         let output = failed.output;
-        if let Ok(space) = self.guest.space()
-            && space.is_full()
-        {
-            return InstallError::NoSpace {
-                space,
-                status: format!("{manager}, {status}"),
-                output,
-                fault: filled,
-            };
-        }
         match fault {
             Fault::Package => InstallError::Package {
                 manager,
@@ -340,5 +327,52 @@ impl Installation<'_> {
                 output,
             },
         }
+    }
+
+    /// Whether it was for the want of room. What was downloaded in vain may be gone again.
+    fn lacks_room(&self, fault: Fault, failed: &Failed) -> bool {
+        let is_full = self.guest.space().is_ok_and(|space| space.is_full());
+        is_full || (fault == Fault::Repository && failed.output.contains(NO_SPACE))
+    }
+
+    fn no_space(&self, fault: Fault, failed: Failed, space: &io::Result<Space>) -> InstallError {
+        let manager = self.manager.name();
+        let status = self.status(failed.end);
+        match space {
+            Ok(space) => InstallError::NoSpace {
+                space: *space,
+                status: format!("{manager}, {status}"),
+                output: failed.output,
+                fault,
+            },
+            Err(_) => InstallError::Repository {
+                manager,
+                status,
+                output: failed.output,
+            },
+        }
+    }
+
+    /// Asks the repositories what they have. What they say may have no room: that is the packages'
+    /// doing if there is enough without their files.
+    async fn refresh(&self) -> Result<String, InstallError> {
+        let refresh = || self.run_all(Vec::from_iter(self.manager.refresh()));
+        let failed = match refresh().await {
+            Ok(output) => return Ok(output),
+            Err(Stop::Guest(error)) => return Err(error.into()),
+            Err(Stop::Failed(failed)) => failed,
+        };
+        if !self.lacks_room(Fault::Repository, &failed) {
+            return Err(self.failure(Fault::Repository, failed));
+        }
+        let space = self.guest.space();
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let remove = Command::new("/bin/rm", ["-rf", DIRECTORY]);
+        self.guest.run(&remove, left).await?;
+        let fault = match refresh().await {
+            Ok(_) => Fault::Package,
+            Err(_) => Fault::Repository,
+        };
+        Err(self.no_space(fault, failed, &space))
     }
 }

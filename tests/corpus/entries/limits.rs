@@ -9,9 +9,10 @@ pub(super) fn entries() -> Vec<Entry> {
 }
 
 fn memory() -> Vec<Entry> {
-    let small = ["--memory", "256M"];
+    // The package managers of some releases take 200 MB for themselves when they read new lists.
+    let small = ["--memory", "512M"];
     vec![
-        Entry::new("memory-enough", "64 MB of 256")
+        Entry::new("memory-enough", "64 MB of 512")
             .package(service("modest", &format!("eat 64 {SERVE}")).autostart("modest.service"))
             .unit("modest")
             .http()
@@ -62,11 +63,13 @@ fn disk() -> Vec<Entry> {
             .unit("large")
             .arguments(["--disk", "40M"])
             .not_installed("no space is left"),
+        // It would hold what the repositories have to say, if that were asked for first. dpkg makes
+        // room again.
         Entry::new("disk-unpacked", "is larger than that when it is unpacked")
-            .package(service("large", SERVE).bulk("usr/share/large/data", 80 << 20))
+            .package(service("large", SERVE).bulk("usr/share/large/data", 130 << 20))
             .unit("large")
-            .arguments(["--disk", "120M"])
-            .not_installed("no space is left"),
+            .arguments(["--disk", "240M"])
+            .not_installed("No space left on device"),
         Entry::new(
             "disk-full-by-service",
             "its service fills the disk, and dies of it",
