@@ -231,6 +231,8 @@ impl Source<'_> {
                 "Cmd": config.cmd,
                 "WorkingDir": config.working_dir,
                 "User": config.user,
+                "StopSignal": config.stop_signal,
+                "Labels": config.labels,
             },
             "rootfs": { "type": "layers", "diff_ids": [diff_id.to_string()] },
             "history": [{ "created_by": "postroj export", "comment": record.name }],

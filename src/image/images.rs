@@ -62,6 +62,8 @@ pub(super) struct Target<'a> {
     pub(super) entry: Option<&'a Entry>,
     /// What a lock file says that it has to be.
     pub(super) locked: Option<LockedImage>,
+    /// Whether it is wanted without the layer that makes it bootable.
+    pub(super) as_is: bool,
 }
 
 impl Target<'_> {
@@ -209,6 +211,7 @@ impl Images {
     ) -> Result<ReadyImage, ImageError> {
         check(&self.catalogue, image)?;
         let mut target = self.target(image)?;
+        target.as_is = options.as_is;
         if let Some(kind) = options.source {
             target
                 .places
@@ -279,6 +282,7 @@ impl Images {
                     };
                     let made = self.provision(&target, &record.layers, options, &mut holds);
                     record.provision = made.await?;
+                    record.as_is = false;
                     record.bytes = self.bytes(&record)?;
                     self.store.put_image(&target.key, &record)?;
                     return self.held(record, Pulled::Newer, &target, holds);
@@ -382,6 +386,7 @@ impl Images {
             places,
             entry,
             locked: None,
+            as_is: false,
         })
     }
 
@@ -465,8 +470,12 @@ impl Images {
         }
         holds.extend(self.store.publish(made).await?);
         drop(locks);
-        let provision = self.provision(target, &layers, options, &mut holds);
-        let provision = provision.await?;
+        let provision = if target.as_is {
+            None
+        } else {
+            let provision = self.provision(target, &layers, options, &mut holds);
+            provision.await?
+        };
         let source = match &target.locked {
             // Without the digest, so that it is the catalogue's.
             Some(locked) => locked.source.clone(),
@@ -481,6 +490,7 @@ impl Images {
             fingerprint,
             layers,
             provision,
+            as_is: target.as_is,
             config,
             platform: options.foreign_platform().cloned(),
             created: now(),
@@ -532,7 +542,11 @@ impl Images {
         target: &Target<'_>,
         holds: Holds,
     ) -> Result<ReadyImage, ImageError> {
-        let lowers = self.lowers(record.all_layers());
+        let lowers = if target.as_is {
+            self.lowers(&record.layers)
+        } else {
+            self.lowers(record.all_layers())
+        };
         let family = match target.entry {
             Some(entry) => Some(entry.family),
             None => Rootfs::open(&lowers)

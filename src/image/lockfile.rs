@@ -222,6 +222,7 @@ mod tests {
             fingerprint: None,
             layers: Vec::new(),
             provision: None,
+            as_is: false,
             config: crate::image::ImageConfig::default(),
             platform: None,
             created: 0,

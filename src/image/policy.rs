@@ -33,6 +33,8 @@ pub struct PullOptions {
     pub offline: bool,
     /// What the image is to be for, if not for this machine.
     pub platform: Option<Platform>,
+    /// Whether it is taken as it comes, and not made bootable.
+    pub as_is: bool,
 }
 
 impl PullOptions {

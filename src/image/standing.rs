@@ -46,14 +46,14 @@ impl Images {
         }
         if let Some(locked) = &target.locked {
             let same = record.digest == locked.digest
-                && self.provision_content(&record)? == locked.provision;
+                && (target.as_is || self.provision_content(&record)? == locked.provision);
             return Ok(if same {
                 Standing::Current(record, Pulled::Stored)
             } else {
                 Standing::Stale(Some(record))
             });
         }
-        if options.policy == PullPolicy::Never {
+        if options.policy == PullPolicy::Never && (target.as_is || !record.as_is) {
             return Ok(Standing::Current(record, Pulled::Stored));
         }
         let place = target
@@ -69,7 +69,9 @@ impl Images {
         };
         Ok(match pulled {
             None => Standing::Stale(Some(record)),
-            Some(_) if !self.is_provisioned(target, &record)? => Standing::Unprovisioned(record),
+            Some(_) if !target.as_is && !self.is_provisioned(target, &record)? => {
+                Standing::Unprovisioned(record)
+            }
             Some(pulled) => Standing::Current(record, pulled),
         })
     }

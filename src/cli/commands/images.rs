@@ -191,6 +191,7 @@ impl Pull {
             locked: self.getting.lock_file()?,
             offline: self.getting.is_offline(settings),
             platform: self.getting.platform.clone(),
+            as_is: false,
             source: self.source.map(|source| match source {
                 Source::Oci => SourceKind::Oci,
                 Source::Tarball => SourceKind::Tarball,

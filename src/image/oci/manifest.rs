@@ -3,6 +3,7 @@
 //! The formats are those of the [OCI image specification](https://github.com/opencontainers/image-spec)
 //! and of Docker's image manifest version 2, schema 2.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -248,6 +249,12 @@ pub struct ImageConfig {
     /// As whom it is run.
     #[serde(alias = "User")]
     pub user: String,
+    /// The signal that asks it to end; SIGTERM if nothing is said.
+    #[serde(alias = "StopSignal")]
+    pub stop_signal: String,
+    /// What is said about the image.
+    #[serde(alias = "Labels")]
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -269,6 +276,8 @@ struct RawImageConfig {
     cmd: Option<Vec<String>>,
     working_dir: Option<String>,
     user: Option<String>,
+    stop_signal: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -323,6 +332,8 @@ pub(super) fn parse_config(
         cmd: raw.cmd.unwrap_or_default(),
         working_dir: raw.working_dir.unwrap_or_default(),
         user: raw.user.unwrap_or_default(),
+        stop_signal: raw.stop_signal.unwrap_or_default(),
+        labels: raw.labels.unwrap_or_default(),
     };
     let texts = config
         .env

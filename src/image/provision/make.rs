@@ -61,6 +61,9 @@ impl Images {
         target: &Target<'_>,
         record: &ImageRecord,
     ) -> Result<bool, ImageError> {
+        if record.as_is {
+            return Ok(false);
+        }
         let Some(id) = &record.provision else {
             // It boots as it is; the catalogue may add something all the same.
             return Ok(!has_recipe(target));

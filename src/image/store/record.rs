@@ -61,6 +61,9 @@ pub struct ImageRecord {
     pub layers: Vec<LayerId>,
     /// The layer on top that makes it bootable, if it was not.
     pub provision: Option<LayerId>,
+    /// Whether nobody has made it bootable yet: it was taken as it came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_is: bool,
     /// What its source says about running it.
     #[serde(default)]
     pub config: ImageConfig,
