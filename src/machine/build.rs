@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::isolation::{Isolation, Network};
 use super::overlay::Overlaid;
+use super::shape::Shape;
 use super::spec::{Payload, Writable};
 use super::{Launch, MachineError, Running};
 
@@ -74,6 +75,9 @@ pub async fn build(build: Build<'_>) -> Result<String, BuildError> {
             ..Isolation::default()
         },
         payload: Payload::Script(build.script.to_owned()),
+        shape: Shape::default(),
+        exact: false,
+        descriptors: Vec::new(),
     })
     .await?;
     let image = build.image.to_owned();

@@ -172,6 +172,30 @@ impl Hierarchies {
         }
     }
 
+    /// The file in which the kernel counts the processes that it killed because the memory of a
+    /// container did not suffice, by the container's init: cgroups(7), `memory.events`, and version 1's
+    /// `memory.oom_control`.
+    pub(super) fn memory_events(&self, leader: i32) -> Option<PathBuf> {
+        let own = fs::read_to_string(format!("/proc/{leader}/cgroup")).ok()?;
+        let memory = |hierarchy: &&Hierarchy| hierarchy.kinds.iter().any(|kind| kind == "memory");
+        if let Some(hierarchy) = self.0.iter().find(memory) {
+            let path = own.lines().find_map(|line| {
+                let (_, line) = line.split_once(':')?;
+                let (kinds, path) = line.split_once(':')?;
+                kinds
+                    .split(',')
+                    .any(|kind| kind == "memory")
+                    .then_some(path)
+            })?;
+            let directory = hierarchy.mount_point.join(path.trim_start_matches('/'));
+            return Some(directory.join("memory.oom_control"));
+        }
+        // What systemd-nspawn has made for the container's processes goes when they do.
+        let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let path = path.strip_suffix("/payload").unwrap_or(path);
+        Some(self.unified()?.join(path).join("memory.events"))
+    }
+
     /// The names of the machines that have a cgroup here, also those that crashed.
     pub(super) fn machines(&self) -> Vec<String> {
         let mut names: Vec<String> = self

@@ -102,6 +102,9 @@ pub enum MachineError {
         /// The last of its console.
         console: String,
     },
+    /// There is a container of that name.
+    #[error("a container is named {0} already")]
+    NameTaken(String),
     /// There is no such container.
     #[error("no container is named {0}")]
     NoMachine(String),
@@ -129,6 +132,7 @@ impl MachineError {
             Self::Assembly { message, .. } if message.starts_with(CANNOT) => {
                 Some("do without: --private-users no; `postroj doctor` tells what this host lacks")
             }
+            Self::NameTaken(_) => Some("`postroj machines` lists them, `postroj stop` ends one"),
             Self::NoMachine(_) => Some("`postroj machines` lists them"),
             _ => None,
         }

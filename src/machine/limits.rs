@@ -20,8 +20,16 @@ const PERIOD: u64 = 100_000;
 pub struct Limits {
     /// The memory of its processes, and of what is written in memory, in bytes.
     pub memory: Option<u64>,
+    /// That memory and what of it is moved to the host's swap, in bytes; as much as the memory if nothing
+    /// is said, so that nothing is moved there.
+    pub memory_swap: Option<u64>,
     /// Its processor time, in microseconds a second: a million is all of one processor.
     pub processor: Option<u64>,
+    /// Its share of a processor that others want as well, in proportion to theirs; 1024 is everybody's
+    /// share if nothing is said.
+    pub shares: Option<u64>,
+    /// The processors that it may use, as `0-2,5`; cpuset(7), "List format".
+    pub processors: Option<String>,
     /// How many processes and threads it has at a time.
     pub pids: u64,
     /// What it writes.
@@ -35,7 +43,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory: None,
+            memory_swap: None,
             processor: None,
+            shares: None,
+            processors: None,
             pids: DEFAULT_PIDS,
             disk: Disk::default(),
             most_in_memory: None,
@@ -93,10 +104,12 @@ impl Limits {
             };
             files.push((name, memory.to_string(), true));
             // What does not fit is not to be moved elsewhere. Not every kernel counts that.
+            let is_asked = self.memory_swap.is_some();
             files.push(if version == 1 {
-                ("memory.memsw.limit_in_bytes", memory.to_string(), false)
+                let both = memory + self.swap();
+                ("memory.memsw.limit_in_bytes", both.to_string(), is_asked)
             } else {
-                ("memory.swap.max", "0".to_owned(), false)
+                ("memory.swap.max", self.swap().to_string(), is_asked)
             });
         }
         if let Some(processor) = self.processor {
@@ -108,6 +121,76 @@ impl Limits {
                 files.push(("cpu.max", format!("{quota} {PERIOD}"), true));
             }
         }
+        if let Some(shares) = self.shares {
+            files.push(if version == 1 {
+                ("cpu.shares", shares.to_string(), true)
+            } else {
+                ("cpu.weight", weight(shares).to_string(), true)
+            });
+        }
+        if let Some(processors) = &self.processors {
+            files.push(("cpuset.cpus", processors.clone(), true));
+        }
         files
+    }
+
+    /// How much may be moved to swap, in bytes.
+    pub(super) fn swap(&self) -> u64 {
+        let both = self.memory_swap.unwrap_or_default();
+        both.saturating_sub(self.memory.unwrap_or_default())
+    }
+}
+
+/// Version 1's shares as version 2's weight, of which everybody has 100; systemd.resource-control(5),
+/// `CPUShares=`.
+pub(super) fn weight(shares: u64) -> u64 {
+    (shares * 100 / 1024).clamp(1, 10_000)
+}
+
+/// Processors as a bit for each, the first in the lowest bit of the first byte; nothing of a list that
+/// is none.
+pub(super) fn mask(processors: &str) -> Vec<u8> {
+    let mut mask = Vec::new();
+    for part in processors.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>())
+        else {
+            continue;
+        };
+        for number in usize::from(first)..=usize::from(last) {
+            if mask.len() <= number / 8 {
+                mask.resize(number / 8 + 1, 0);
+            }
+            mask[number / 8] |= 1 << (number % 8);
+        }
+    }
+    mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_keep_their_proportion_as_weights() {
+        assert_eq!((weight(1024), weight(256)), (100, 25));
+        assert_eq!((weight(2), weight(1 << 30)), (1, 10_000));
+    }
+
+    #[test]
+    fn processors_are_bits() {
+        assert_eq!(mask("0-2,9"), [0b111, 0b10]);
+        assert_eq!(mask("0"), [1]);
+    }
+
+    #[test]
+    fn swap_is_what_goes_beyond_the_memory() {
+        let limits = |memory, memory_swap| Limits {
+            memory: Some(memory),
+            memory_swap,
+            ..Limits::default()
+        };
+        assert_eq!(limits(100, None).swap(), 0);
+        assert_eq!(limits(100, Some(150)).swap(), 50);
     }
 }

@@ -9,14 +9,17 @@
 //! Nothing is polled: systemd-nspawn says when the container is ready, its systemd says over D-Bus
 //! when a job has ended and when a unit has changed.
 
+mod bind;
 mod build;
 mod bus;
 mod cgroup;
+mod container;
 mod error;
 mod generators;
 mod guest;
 mod host;
 mod idle;
+mod init;
 mod isolation;
 mod limits;
 mod masks;
@@ -25,12 +28,15 @@ mod network;
 mod nspawn;
 mod overlay;
 mod pasta;
+mod process;
 mod profile;
 mod root;
 mod rootfs;
 mod running;
 mod runtime;
+mod shape;
 mod shell;
+mod signal;
 mod space;
 mod spec;
 mod steps;
@@ -38,8 +44,10 @@ mod stop;
 mod supervisor;
 mod sys;
 mod sysusers;
+mod terminal;
 mod users;
 mod volume;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,24 +56,30 @@ use tokio::time::{Instant, timeout_at};
 
 pub use build::{Build, BuildError, build};
 pub use cgroup::{Hierarchies, Layout};
+pub use container::{Command as ContainerCommand, Container, Signaller, Stdio, Terminal};
 pub use error::MachineError;
 pub use guest::{
     COMMAND_UNITS, Command, ExitStatus, Guest, GuestError, Output, Properties, SocketUnit, Streams,
     Unit, UnitState, Written, is_command_unit,
 };
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
+pub use init::{INIT_COMMAND, init};
 pub use isolation::{Isolation, Network, Users};
 pub use limits::{Disk, Limits};
 pub use network::{INSTALL_PASTA, find_pasta};
 pub use nspawn::{MINIMUM_SYSTEMD, Nspawn};
 pub use overlay::Overlaid;
+pub use process::{Ending, Failure, Process, ProcessEnd, is_capability};
 pub use profile::Profile;
 pub use runtime::{PREFIX, Record, Runtime};
+pub use shape::{Device, Mount, Port, Shape};
 pub use shell::shell;
+pub use signal::signal_number;
 pub use space::Space;
 pub use steps::{BootSteps, EndSteps};
 pub use stop::stop;
 pub use supervisor::supervise;
+pub use terminal::{relay, terminal_size};
 pub use users::check_private_users;
 
 use moves::QuickMoves;
@@ -84,6 +98,8 @@ pub struct Boot {
     pub overlaid: Vec<Overlaid>,
     /// How it is kept apart from the host.
     pub isolation: Isolation,
+    /// What is particular about it.
+    pub shape: Shape,
     /// The directory on whose disk it writes, if it writes on one.
     pub storage: PathBuf,
     /// What of the image's system is started.
@@ -118,6 +134,9 @@ impl Machine {
             payload: Payload::Boot {
                 masks: boot.profile.masks(&boot.wanted),
             },
+            shape: boot.shape,
+            exact: false,
+            descriptors: Vec::new(),
         })
         .await?;
         let deadline = Instant::now() + boot.timeout;

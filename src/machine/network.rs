@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::isolation::Network;
+use super::shape::Port;
 
 /// The address that stands in for an IPv4 nameserver of the host; link-local, so nobody's.
 const FORWARD_4: Ipv4Addr = Ipv4Addr::new(169, 254, 53, 53);
@@ -47,6 +48,8 @@ pub(super) struct Pasta {
     pub(super) program: PathBuf,
     /// Where it answers in place of the host's first nameserver, for each version of IP.
     pub(super) forwarded: Vec<IpAddr>,
+    /// The host's ports that lead in.
+    pub(super) ports: Vec<Port>,
 }
 
 /// A container's network, arranged.
@@ -60,13 +63,16 @@ pub(super) struct Arranged {
 }
 
 /// Finds out what this host can give; an error says what it lacks of what is insisted on.
-pub(super) fn arrange(network: Network) -> Result<Arranged, &'static str> {
+pub(super) fn arrange(network: Network, ports: &[Port]) -> Result<Arranged, &'static str> {
     let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let arranged = |uplink, note| Arranged {
         uplink,
         resolv_conf: resolv_conf.clone(),
         note,
     };
+    if !ports.is_empty() && matches!(network, Network::Host | Network::None) {
+        return Err("ports lead into a network of its own only, and it has none");
+    }
     match network {
         Network::Host => return Ok(arranged(Uplink::Host, None)),
         Network::None => return Ok(arranged(Uplink::Loopback, None)),
@@ -74,7 +80,7 @@ pub(super) fn arrange(network: Network) -> Result<Arranged, &'static str> {
     }
     let program = match lacking() {
         Ok(program) => program,
-        Err(what) if network == Network::Nat => return Err(what),
+        Err(what) if network == Network::Nat || !ports.is_empty() => return Err(what),
         Err(what) => {
             let note = format!(
                 "{what}: the container shares the host's network (say so with --network host, or install pasta: {INSTALL_PASTA})"
@@ -83,6 +89,9 @@ pub(super) fn arrange(network: Network) -> Result<Arranged, &'static str> {
         }
     };
     let routes = Routes::load();
+    if routes == Routes::default() && !ports.is_empty() {
+        return Err("this host has no default route, which pasta needs");
+    }
     if routes == Routes::default() {
         let note = "this host has no default route: the container has its loopback device only";
         return Ok(arranged(Uplink::Loopback, Some(note.to_owned())));
@@ -90,7 +99,11 @@ pub(super) fn arrange(network: Network) -> Result<Arranged, &'static str> {
     let upstream = fs::read_to_string(UPSTREAM).unwrap_or_default();
     let (resolv_conf, forwarded) = nameservers(&resolv_conf, &upstream, routes, is_own);
     Ok(Arranged {
-        uplink: Uplink::Pasta(Pasta { program, forwarded }),
+        uplink: Uplink::Pasta(Pasta {
+            program,
+            forwarded,
+            ports: ports.to_vec(),
+        }),
         resolv_conf,
         note: None,
     })

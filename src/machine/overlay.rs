@@ -50,7 +50,10 @@ pub(super) fn mount(links: &Path, parts: &Parts<'_>, target: &Path) -> io::Resul
     for (number, lower) in parts.lowers.iter().enumerate() {
         let link = links.join(number.to_string());
         match parts.users {
-            Some(users) => attach(&users.map(lower)?, &link)?,
+            Some(users) => {
+                fs::create_dir(&link)?;
+                attach(&users.map(lower)?, &link)?;
+            }
             None => std::os::unix::fs::symlink(lower, link)?,
         }
         lowers.push(number.to_string());
@@ -77,9 +80,8 @@ pub(super) fn mount(links: &Path, parts: &Parts<'_>, target: &Path) -> io::Resul
     mounted.map_err(Into::into)
 }
 
-/// Mounts a tree that is nowhere yet on a directory to be made.
-fn attach(tree: &OwnedFd, at: &Path) -> io::Result<()> {
-    fs::create_dir(at)?;
+/// Mounts a tree that is nowhere yet.
+pub(super) fn attach(tree: &OwnedFd, at: &Path) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(rustix::mount::move_mount(tree, c"", CWD, at, flags)?)
 }

@@ -1,7 +1,7 @@
 //! pasta, which carries packets between a container's network and the host's sockets.
 //!
 //! It runs in the foreground, as a child of the supervisor that goes with it. It is asked to forward
-//! no port and to keep the gateway's address for the gateway, so that nothing of the host's loopback
+//! no port but those that were asked for, and to keep the gateway's address for the gateway, so that nothing of the host's loopback
 //! device is reached from inside, nor the other way round. See pasta(1).
 
 use std::fs::File;
@@ -17,6 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::process::Child;
 
 use super::network::{Pasta, Uplink};
+use super::shape::Port;
 use super::sys;
 
 /// How much of what it says is kept.
@@ -141,7 +142,9 @@ impl Running {
         let mut command = std::process::Command::new(&pasta.program);
         command
             .args(["--foreground", "--quiet", "--config-net", "--no-map-gw"])
-            .args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"])
+            .args(["-T", "none", "-U", "none"])
+            .args(ports("-t", &pasta.ports, false))
+            .args(ports("-u", &pasta.ports, true))
             // It gives up every capability outside of the container. But to enter namespaces it has
             // to be who made them.
             .args(["--runas", "0"])
@@ -223,6 +226,26 @@ impl Running {
             .rfind(|line| !line.trim().is_empty() && !line.contains("to syslog"));
         line.unwrap_or("it said nothing").trim().to_owned()
     }
+}
+
+/// The options for what leads in over one protocol.
+fn ports(option: &str, ports: &[Port], udp: bool) -> Vec<String> {
+    let mut options: Vec<String> = ports
+        .iter()
+        .filter(|port| port.udp == udp)
+        .map(|port| {
+            let address = port.address.map(|address| format!("{address}/"));
+            let address = address.unwrap_or_default();
+            format!("{address}{}:{}", port.host, port.container)
+        })
+        .collect();
+    if options.is_empty() {
+        options.push("none".to_owned());
+    }
+    options
+        .into_iter()
+        .flat_map(|value| [option.to_owned(), value])
+        .collect()
 }
 
 /// Mounts a namespace of a process where it can be found without a right over the process.

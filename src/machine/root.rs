@@ -10,6 +10,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
+use super::bind;
+use super::init;
 use super::isolation::Users;
 use super::masks::{self, Masks};
 use super::overlay;
@@ -31,6 +33,9 @@ pub(super) struct Assembled {
     systemd: Option<u32>,
     users: Option<PrivateUsers>,
     notes: Vec<String>,
+    /// Options of systemd-nspawn for what is bound.
+    binds: Vec<String>,
+    init: Option<init::Shown>,
 }
 
 impl Assembled {
@@ -48,6 +53,22 @@ impl Assembled {
     /// host's.
     pub(super) fn private_users(&self) -> Option<(u32, u32)> {
         self.users.as_ref().map(|users| (users.base(), COUNT))
+    }
+
+    /// Options of systemd-nspawn for what the container sees of the host.
+    pub(super) fn binds(&self) -> &[String] {
+        &self.binds
+    }
+
+    /// Our own init, if the container has that.
+    pub(super) fn init(&self) -> Option<&init::Shown> {
+        self.init.as_ref()
+    }
+
+    /// The root, to look at.
+    pub(super) fn look(&self) -> io::Result<Rootfs> {
+        let base = self.users.as_ref().map(PrivateUsers::base);
+        Ok(Rootfs::open(&self.path())?.owned_by(base))
     }
 
     /// What the user should know.
@@ -102,13 +123,21 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
     let mut notes = Vec::new();
     // Before systemd-nspawn's directories are hidden: the locks on ranges of ids are the host's.
     let users = stack(spec, &scratch, &root, &mut notes)?;
+    let mut binds = bind::take(&spec.shape.mounts, &scratch, users.as_ref())?;
     hide_nspawn_state(spec)?;
     let inside = Rootfs::open(&root)?.owned_by(users.as_ref().map(PrivateUsers::base));
     let masks = match &spec.payload {
         Payload::Boot { masks } => Masks::put(masks, &inside)?,
-        Payload::Script(_) => Masks::default(),
+        Payload::Script(_) | Payload::Command(_) => Masks::default(),
     };
     furnish(spec, &inside)?;
+    bind::make_targets(&spec.shape.mounts, &inside)?;
+    let mut init = None;
+    if let Payload::Command(_) = &spec.payload {
+        // First, for more may be bound below.
+        binds.splice(0..0, bind::keep_run(&inside, &scratch)?);
+        init = Some(init::show(&scratch.join("init"))?);
+    }
     // What is written to them has to fit where the rest is written.
     let below = match &spec.writable {
         Writable::Disk { .. } => disk(&scratch),
@@ -122,6 +151,8 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
         systemd: systemd_version(&inside),
         users,
         notes,
+        binds,
+        init,
     })
 }
 
@@ -280,16 +311,52 @@ fn furnish(spec: &Spec, root: &Rootfs) -> io::Result<()> {
     if let Payload::Script(_) = &spec.payload {
         return cover_resolv_conf(spec, root);
     }
-    root.replace("etc", "resolv.conf", spec.resolv_conf.as_bytes())?;
+    root.replace("etc", "resolv.conf", resolv_conf(spec).as_bytes())?;
+    let hostname = spec.hostname();
+    root.replace("etc", "hostname", format!("{hostname}\n").as_bytes())?;
+    furnish_hosts(spec, root)?;
+    if let Payload::Command(_) = &spec.payload {
+        // systemd-nspawn takes a root without it for a mistake.
+        return root.make_directories("usr").map(drop);
+    }
     // With an identity the system does not take this for its first boot, which would enable and
     // disable units by preset.
-    root.replace("etc", "machine-id", machine_id()?.as_bytes())?;
-    root.replace("etc", "hostname", format!("{}\n", spec.machine).as_bytes())?;
-    let hosts = root.read("etc/hosts", 1 << 20).unwrap_or_default();
-    if !String::from_utf8_lossy(&hosts).contains("localhost") {
-        root.replace("etc", "hosts", DEFAULT_HOSTS)?;
+    root.replace("etc", "machine-id", machine_id()?.as_bytes())
+}
+
+/// Adds to hosts(5) what the image lacks and what was asked for.
+fn furnish_hosts(spec: &Spec, root: &Rootfs) -> io::Result<()> {
+    let mut hosts = root.read("etc/hosts", 1 << 20).unwrap_or_default();
+    let has_localhost = String::from_utf8_lossy(&hosts).contains("localhost");
+    let is_system = matches!(spec.payload, Payload::Boot { .. });
+    if is_system && has_localhost && spec.shape.hosts.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    if !has_localhost {
+        hosts = DEFAULT_HOSTS.to_vec();
+    }
+    if hosts.last().is_some_and(|byte| *byte != b'\n') {
+        hosts.push(b'\n');
+    }
+    if !is_system {
+        // A system finds its own name by itself; nss-myhostname(8).
+        hosts.extend(format!("127.0.1.1\t{}\n", spec.hostname()).bytes());
+    }
+    for (name, address) in &spec.shape.hosts {
+        hosts.extend(format!("{address}\t{name}\n").bytes());
+    }
+    root.replace("etc", "hosts", &hosts)
+}
+
+fn resolv_conf(spec: &Spec) -> String {
+    let named = &spec.shape.nameservers;
+    if named.is_empty() {
+        return spec.resolv_conf.clone();
+    }
+    let lines = named
+        .iter()
+        .map(|address| format!("nameserver {address}\n"));
+    lines.collect()
 }
 
 /// Mounts the host's `resolv.conf` over an empty file: the layer that comes of it is to say

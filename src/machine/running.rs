@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,14 +18,19 @@ use super::isolation::Isolation;
 use super::network::{self, Arranged};
 use super::nspawn::Nspawn;
 use super::overlay::Overlaid;
+use super::process::ProcessEnd;
 use super::runtime::{self, Runtime};
+use super::shape::Shape;
 use super::spec::{DETACH, END_PATIENCE, Payload, REBOOT, Spec, Told, Writable};
 use super::steps;
+use super::wire;
 
 /// A container to start.
 pub(super) struct Launch {
     /// The name that the machine gets unless it is taken.
     pub(super) wanted: String,
+    /// Whether it is to have that name or none.
+    pub(super) exact: bool,
     /// The image's name, for the record.
     pub(super) image: String,
     /// The layers, topmost first.
@@ -38,6 +43,10 @@ pub(super) struct Launch {
     pub(super) isolation: Isolation,
     /// What runs in it.
     pub(super) payload: Payload,
+    /// What is particular about it.
+    pub(super) shape: Shape,
+    /// What goes to the supervisor with that.
+    pub(super) descriptors: Vec<OwnedFd>,
 }
 
 /// A container whose supervisor was started. Dropping it ends the container, and blocks until it
@@ -63,6 +72,8 @@ pub(super) struct Ended {
     pub(super) console: String,
     /// How it went.
     pub(super) steps: steps::Ended,
+    /// How its one command ended, if there was one.
+    pub(super) process: Option<ProcessEnd>,
 }
 
 impl Running {
@@ -85,7 +96,8 @@ impl Running {
             uplink,
             resolv_conf,
             note,
-        } = network::arrange(launch.isolation.network).map_err(MachineError::NoNat)?;
+        } = network::arrange(launch.isolation.network, &launch.shape.ports)
+            .map_err(MachineError::NoNat)?;
         let mut spec = Spec {
             machine: String::new(),
             image: launch.image,
@@ -96,22 +108,29 @@ impl Running {
             isolation: launch.isolation,
             uplink,
             payload: launch.payload,
+            shape: launch.shape,
             cgroups: host.cgroup_owner(),
             nspawn: nspawn.path,
             resolv_conf,
             owner: std::process::id(),
         };
-        for name in runtime::names(&launch.wanted) {
+        let attempts = if launch.exact { 1 } else { usize::MAX };
+        for name in runtime::names(&launch.wanted).take(attempts) {
             let directory = runtime.path(&name);
             if in_use.contains(&name) || directory.exists() {
                 continue;
             }
             spec.machine = name;
             spec.directory = directory;
-            if let Some(mut running) = Self::attempt(host.as_ref(), &spec).await? {
+            if let Some(mut running) =
+                Self::attempt(host.as_ref(), &spec, &launch.descriptors).await?
+            {
                 running.notes.extend(note);
                 return Ok(running);
             }
+        }
+        if launch.exact {
+            return Err(MachineError::NameTaken(launch.wanted));
         }
         Err(failed("name the container")(io::Error::other(format!(
             "no name is free for {}",
@@ -123,7 +142,11 @@ impl Running {
     ///
     /// Whatever becomes of this process meanwhile, there is nothing of the machine that nobody
     /// looks after: the supervisor makes all there is of it.
-    async fn attempt(host: &dyn Host, spec: &Spec) -> Result<Option<Self>, MachineError> {
+    async fn attempt(
+        host: &dyn Host,
+        spec: &Spec,
+        descriptors: &[OwnedFd],
+    ) -> Result<Option<Self>, MachineError> {
         let (ours, theirs) =
             StdUnixStream::pair().map_err(failed("make a socket for the supervisor"))?;
         let Some(launched) = host
@@ -132,7 +155,16 @@ impl Running {
         else {
             return Ok(None);
         };
+        let mut line = serde_json::to_vec(&spec)
+            .map_err(io::Error::from)
+            .map_err(failed("describe the container"))?;
+        line.push(b'\n');
         let talk = failed("talk to the container's supervisor");
+        let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
+        // It is the first that the supervisor reads.
+        let sent = ours.set_write_timeout(Some(END_PATIENCE));
+        sent.and_then(|()| wire::send(&ours, &line, &descriptors))
+            .map_err(failed("talk to the container's supervisor"))?;
         let connected = ours.set_nonblocking(true).and_then(|()| {
             let socket = ours.try_clone()?;
             Ok((socket, UnixStream::from_std(ours)?.into_split()))
@@ -148,10 +180,6 @@ impl Running {
             kept: false,
             notes: Vec::new(),
         };
-        let line = serde_json::to_string(&spec)
-            .map_err(io::Error::from)
-            .map_err(failed("describe the container"))?;
-        running.tell(&line).await?;
         match running.next().await? {
             Told::Taken => {
                 // What is there is somebody else's.
@@ -194,16 +222,19 @@ impl Running {
     pub(super) async fn ended(&mut self) -> Result<Ended, MachineError> {
         loop {
             match self.next().await? {
-                Told::Claimed | Told::Taken | Told::Note(_) | Told::Ready { .. } => {}
+                Told::Note(note) => self.notes.push(note),
+                Told::Claimed | Told::Taken | Told::Ready { .. } => {}
                 Told::Ended {
                     code,
                     console,
                     steps,
+                    process,
                 } => {
                     return Ok(Ended {
                         code,
                         console,
                         steps,
+                        process,
                     });
                 }
                 Told::Failed(message) => return Err(self.failed(message)),
@@ -224,6 +255,11 @@ impl Running {
         self.tell(DETACH).await?;
         self.kept = true;
         Ok(())
+    }
+
+    /// The socket once more, for saying something while an answer is awaited.
+    pub(super) fn socket(&self) -> io::Result<StdUnixStream> {
+        self.socket.try_clone()
     }
 
     /// Announces that the container will reboot: [`Self::ready`] then waits for it once more.

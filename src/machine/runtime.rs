@@ -14,6 +14,7 @@
 //! directory that can be locked exclusively is what a killed run left, and [`Runtime::sweep`]
 //! removes it and its cgroups.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -59,6 +60,9 @@ pub struct Record {
     /// The directories that its root is made of, topmost first.
     #[serde(default)]
     pub layers: Vec<PathBuf>,
+    /// What was said about it when it was started.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Default for Runtime {

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::isolation::Isolation;
 use super::network::Uplink;
 use super::overlay::Overlaid;
+use super::process::{Process, ProcessEnd};
+use super::shape::Shape;
 use super::steps;
 
 /// The line that makes the container stay up when postroj ends.
@@ -21,6 +23,9 @@ pub(super) const DETACH: &str = "detach";
 /// The line that announces that the container will end to boot anew. One that does so unannounced
 /// has ended.
 pub(super) const REBOOT: &str = "reboot";
+
+/// What a line begins with that sends the command a signal; its number follows.
+pub(super) const SIGNAL: &str = "signal ";
 
 /// The line on the control socket that ends the container.
 pub(super) const STOP: &str = "stop";
@@ -42,6 +47,8 @@ pub(super) struct Spec {
     pub(super) overlaid: Vec<Overlaid>,
     /// How it is kept apart from the host.
     pub(super) isolation: Isolation,
+    /// What is particular about it.
+    pub(super) shape: Shape,
     /// Where its packets go, which comes of that.
     pub(super) uplink: Uplink,
     /// What runs in it.
@@ -54,6 +61,13 @@ pub(super) struct Spec {
     pub(super) resolv_conf: String,
     /// The process that asks for it.
     pub(super) owner: u32,
+}
+
+impl Spec {
+    /// The container's host name.
+    pub(super) fn hostname(&self) -> &str {
+        self.shape.hostname.as_deref().unwrap_or(&self.machine)
+    }
 }
 
 /// Where a container writes.
@@ -87,6 +101,8 @@ pub(super) enum Payload {
     },
     /// A shell script, without systemd.
     Script(String),
+    /// One command below an init of ours, on the descriptors that come with this.
+    Command(Box<Process>),
 }
 
 /// Who looks after a container's cgroups.
@@ -124,6 +140,8 @@ pub(super) enum Told {
         console: String,
         /// How it went.
         steps: steps::Ended,
+        /// How the one command ended, if there was one.
+        process: Option<ProcessEnd>,
     },
 }
 

@@ -9,9 +9,11 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter};
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -64,6 +66,54 @@ pub(super) fn watch(file: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     watched.map_err(Into::into)
 }
 
+/// Lets `command` lead a session of its own, run as others than root, and have the standard input as
+/// its controlling terminal where that is one.
+pub(super) fn become_user(
+    command: &mut Command,
+    (user, group, groups): (u32, u32, &[u32]),
+    dropped: u64,
+    has_terminal: bool,
+) {
+    let dropped = CapabilitySet::from_bits_truncate(dropped);
+    let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    let prepare = move || {
+        rustix::process::setsid()?;
+        if has_terminal {
+            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        }
+        for capability in dropped {
+            match rustix::thread::remove_capability_from_bounding_set(capability) {
+                // This kernel does not have it.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // What could be inherited would come back with a program that may have it.
+        let mut sets = rustix::thread::capabilities(None)?;
+        sets.inheritable = CapabilitySet::empty();
+        rustix::thread::set_capabilities(None, sets)?;
+        // The child has one thread, so what is the thread's is the process's.
+        rustix::thread::set_thread_groups(&groups)?;
+        rustix::thread::set_thread_res_gid(group, group, group)?;
+        rustix::thread::set_thread_res_uid(user, user, user)?;
+        Ok(())
+    };
+    // SAFETY: all of them are system calls and nothing else, and nothing is allocated.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// Sends a signal by its number; kill(2). rustix knows those with names only.
+pub(super) fn send_signal(process: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: it takes two numbers.
+    match unsafe { libc::kill(process.as_raw_nonzero().get(), signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Makes a user namespace whose users and groups are those of the lines `map`;
 /// `user_namespaces(7)`.
 pub(super) fn user_namespace(map: &str) -> io::Result<OwnedFd> {
@@ -112,8 +162,12 @@ fn mapped(child: i32, mut hears: &io::PipeReader, map: &str) -> io::Result<Owned
 }
 
 /// Shows the files of a mount that is nowhere yet with the owners that a user namespace gives them;
-/// `mount_setattr(2)`.
-pub(super) fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+/// `mount_setattr(2)`. What is mounted below as well, if `all` of it is to.
+pub(super) fn map_owners(
+    mount: BorrowedFd<'_>,
+    users: BorrowedFd<'_>,
+    all: bool,
+) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
@@ -127,7 +181,7 @@ pub(super) fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Re
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | if all { libc::AT_RECURSIVE } else { 0 },
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )

@@ -45,11 +45,14 @@ pub(super) const CANNOT: &str = "cannot give the container users of its own";
 /// Whether the container is to have users of its own.
 pub(super) fn are_wanted(spec: &Spec) -> bool {
     // What a script writes stays, with the owners that the image has.
-    matches!(spec.payload, Payload::Boot { .. })
+    let is_throw_away = !matches!(spec.payload, Payload::Script(_));
+    // A device has an owner on the host, and belongs to nobody elsewhere.
+    let needs_hosts = spec.shape.privileged || !spec.shape.devices.is_empty();
+    is_throw_away
         && match spec.isolation.users {
             // The host's network would let nobody but the host's root listen below port 1024, and
             // a package's service would fail by that.
-            Users::WherePossible => spec.uplink != Uplink::Host,
+            Users::WherePossible => spec.uplink != Uplink::Host && !needs_hosts,
             Users::Private => true,
             Users::Host => false,
         }
@@ -79,6 +82,14 @@ impl PrivateUsers {
     pub(super) fn map(&self, path: &Path) -> io::Result<OwnedFd> {
         mapped(path, &self.namespace)
     }
+
+    /// As [`Self::map`], with what is mounted below.
+    pub(super) fn map_all(&self, path: &Path) -> io::Result<OwnedFd> {
+        let tree = tree(path, OpenTreeFlags::AT_RECURSIVE)?;
+        sys::map_owners(tree.as_fd(), self.namespace.as_fd(), true)
+            .map_err(|error| unmappable(path, &error))?;
+        Ok(tree)
+    }
 }
 
 fn namespace(base: u32) -> io::Result<OwnedFd> {
@@ -87,14 +98,22 @@ fn namespace(base: u32) -> io::Result<OwnedFd> {
 }
 
 fn mapped(path: &Path, namespace: &OwnedFd) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(rustix::fs::CWD, path, flags)?;
-    sys::map_owners(tree.as_fd(), namespace.as_fd()).map_err(|error| {
-        let path = path.display();
-        let text = format!("the file system of {path} has no id-mapped mounts");
-        because(&text, &error)
-    })?;
+    let tree = tree(path, OpenTreeFlags::empty())?;
+    sys::map_owners(tree.as_fd(), namespace.as_fd(), false)
+        .map_err(|error| unmappable(path, &error))?;
     Ok(tree)
+}
+
+/// The tree at `path` as a mount that is nowhere yet.
+pub(super) fn tree(path: &Path, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(rustix::mount::open_tree(rustix::fs::CWD, path, flags)?)
+}
+
+fn unmappable(path: &Path, error: &io::Error) -> io::Error {
+    let path = path.display();
+    let text = format!("the file system of {path} has no id-mapped mounts");
+    because(&text, error)
 }
 
 /// Tells whether containers whose images are below `path` can have users of their own here; the

@@ -21,7 +21,7 @@ use futures_util::future::{try_join, try_join_all};
 use crate::image::{ImageError, Images, PullOptions, ReadyImage};
 use crate::install::{Caching, FetchError, Fetcher, InstallError, Package, PackageError, Ready};
 use crate::machine::{
-    Boot, ExitStatus, Guest, GuestError, Isolation, Machine, MachineError, Profile,
+    Boot, ExitStatus, Guest, GuestError, Isolation, Machine, MachineError, Profile, Shape,
 };
 use crate::packages::Lease;
 use crate::probe::{Check, Patience, ProbeError};
@@ -508,6 +508,7 @@ impl Run<'_> {
             lowers: image.lowers.clone(),
             overlaid: caching.lease.iter().flat_map(Lease::overlaid).collect(),
             isolation: self.plan.isolation.clone(),
+            shape: Shape::default(),
             storage: self.context.images.storage().to_owned(),
             profile: self.plan.profile,
             wanted: self.plan.units(),

@@ -11,7 +11,7 @@ use zbus::{Connection, Fd, Variant};
 use super::{Host, Launched, SUPERVISE_COMMAND};
 use crate::machine::MachineError;
 use crate::machine::bus::{MachinedProxy, ManagerProxy, Property, UnitRemovedStream};
-use crate::machine::limits::Limits;
+use crate::machine::limits::{self, Limits, weight};
 use crate::machine::runtime::PREFIX;
 use crate::machine::spec::CgroupOwner;
 
@@ -122,10 +122,16 @@ impl Host for Systemd {
         if let Some(memory) = limits.memory {
             properties.push(("MemoryMax", memory.into()));
             // What does not fit is not to be moved elsewhere.
-            properties.push(("MemorySwapMax", 0_u64.into()));
+            properties.push(("MemorySwapMax", limits.swap().into()));
         }
         if let Some(processor) = limits.processor {
             properties.push(("CPUQuotaPerSecUSec", processor.into()));
+        }
+        if let Some(shares) = limits.shares {
+            properties.push(("CPUWeight", weight(shares).into()));
+        }
+        if let Some(processors) = &limits.processors {
+            properties.push(("AllowedCPUs", limits::mask(processors).into()));
         }
         let started = self
             .manager

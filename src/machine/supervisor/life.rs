@@ -12,6 +12,7 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixDatagram, UnixListener};
 
 use super::Supervisor;
+use super::command::Command;
 use super::console::Console;
 use super::control::asks_to_stop;
 use super::lifeline::{Lifeline, Teller, Word};
@@ -86,6 +87,7 @@ impl Supervisor<'_> {
         let mut output_open = true;
         let (mut leader, mut led) = (None, None);
         let spec = self.spec;
+        let mut has_command_started = self.command.is_none();
         let mut link = Link::new(&spec.uplink, spec.directory.join("fs"));
         let (mut booted, mut told) = (None, false);
         let mut buffer = vec![0; 8192];
@@ -107,9 +109,13 @@ impl Supervisor<'_> {
                     }
                 }
                 () = link.change() => {}
+                started = change(self.command.as_mut()) => has_command_started |= started,
                 word = lifeline.next() => match word {
                     Word::Detach => self.record(leader.unwrap_or_default(), true)?,
                     Word::Reboot => {}
+                    Word::Signal(number) => if let Some(command) = &self.command {
+                        command.signal(number);
+                    },
                     Word::Gone => break Reason::Asked,
                 },
                 asked = control.accept() => if asks_to_stop(asked?.0).await {
@@ -122,7 +128,12 @@ impl Supervisor<'_> {
                 if let Some(message) = link.failure() {
                     break Reason::Unfit(message);
                 }
-                if link.is_up() && !told {
+                if link.is_up()
+                    && let Some(command) = &mut self.command
+                {
+                    command.start(&self.hierarchies, leader)?;
+                }
+                if link.is_up() && has_command_started && !told {
                     let booted = Booted {
                         compose: self.compose,
                         started,
@@ -148,6 +159,9 @@ impl Supervisor<'_> {
                 return Err(io::Error::other(message));
             }
         };
+        if let Some(command) = &mut self.command {
+            command.finish().await;
+        }
         link.end().await;
         if output_open {
             // What is in the pipe now; somebody else may hold it open.
@@ -206,6 +220,7 @@ impl Supervisor<'_> {
             owner: self.spec.owner,
             kept,
             layers: self.spec.lowers.clone(),
+            labels: self.spec.shape.labels.clone(),
         };
         let path = self.spec.directory.join("record.json");
         let partial = path.with_extension("new");
@@ -272,6 +287,14 @@ impl Supervisor<'_> {
 fn death(leader: i32) -> Option<AsyncFd<OwnedFd>> {
     let pidfd = rustix::process::pidfd_open(Pid::from_raw(leader)?, PidfdFlags::empty()).ok()?;
     sys::watch(pidfd).ok()
+}
+
+/// Waits for a change of the command, if there is one; whether it has started.
+async fn change(command: Option<&mut Command>) -> bool {
+    match command {
+        Some(command) => command.change().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The one child of a process; proc(5), `/proc/<pid>/task/<tid>/children`.

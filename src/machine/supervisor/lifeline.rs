@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::machine::spec::{DETACH, REBOOT, Told};
+use crate::machine::spec::{DETACH, REBOOT, SIGNAL, Told};
 
 /// Tells postroj, if it is still there.
 pub(super) struct Teller(pub(super) OwnedWriteHalf);
@@ -32,6 +32,8 @@ pub(super) enum Word {
     Detach,
     /// The container will reboot.
     Reboot,
+    /// The command is to get this signal.
+    Signal(i32),
     /// It has gone.
     Gone,
 }
@@ -58,7 +60,12 @@ impl Lifeline {
                     self.reboots = true;
                     return Word::Reboot;
                 }
-                Ok(Some(_)) => {}
+                Ok(Some(line)) => {
+                    let number = line.strip_prefix(SIGNAL).map(str::parse);
+                    if let Some(Ok(number)) = number {
+                        return Word::Signal(number);
+                    }
+                }
                 Ok(None) | Err(_) => self.closed = true,
             }
         }

@@ -6,6 +6,7 @@
 //! it ends the container when postroj goes away. If the supervisor itself is killed, the kernel
 //! sends systemd-nspawn SIGTERM, and that ends the container.
 
+mod command;
 mod console;
 mod control;
 mod life;
@@ -13,7 +14,7 @@ mod lifeline;
 mod nspawn;
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
@@ -25,11 +26,13 @@ use tokio::net::unix::OwnedReadHalf;
 use super::cgroup::{Cgroups, Hierarchies, Layout};
 use super::root::{self, Assembled};
 use super::runtime;
-use super::spec::{CgroupOwner, END_PATIENCE, Spec, Told};
+use super::spec::{CgroupOwner, END_PATIENCE, Payload, Spec, Told};
 use super::sys;
+use super::wire::Lines;
 
 pub(super) use control::control_socket;
 
+use command::Command;
 use console::Console;
 use lifeline::Teller;
 
@@ -42,7 +45,7 @@ pub fn supervise() -> io::Result<()> {
     // The socket's end is what postroj waits for: nobody else may hold it.
     let null = File::options().read(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
-    let spec = read_spec(&socket)?;
+    let (spec, descriptors) = read_spec(&socket)?;
     // Ctrl-C in the terminal is for postroj, which then ends us. A unit's process leads already.
     let _ = rustix::process::setsid();
     let lock = match runtime::claim(&spec.directory) {
@@ -52,7 +55,7 @@ pub fn supervise() -> io::Result<()> {
     };
     // Whoever is not there any more closes the socket too, which is seen in due course.
     let _ = (&socket).write_all(&Told::Claimed.line()?);
-    let result = Supervisor::prepare(&spec, lock);
+    let result = Supervisor::prepare(&spec, descriptors, lock);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -70,11 +73,12 @@ pub fn supervise() -> io::Result<()> {
     })
 }
 
-/// Reads one line, which is all that postroj says before it has an answer.
-fn read_spec(socket: &StdUnixStream) -> io::Result<Spec> {
-    let mut line = Vec::new();
-    BufReader::new(socket).read_until(b'\n', &mut line)?;
-    serde_json::from_slice(&line).map_err(io::Error::other)
+/// Reads one line, which is all that postroj says before it has an answer, and what comes with it.
+fn read_spec(socket: &StdUnixStream) -> io::Result<(Spec, Vec<OwnedFd>)> {
+    let mut lines = Lines::new(socket.try_clone()?);
+    let line = lines.next()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let spec = serde_json::from_slice(&line)?;
+    Ok((spec, lines.descriptors))
 }
 
 /// A container whose root stands.
@@ -92,11 +96,13 @@ struct Supervisor<'a> {
     /// The cgroup of the host's unit, where version 2 is all that there is.
     unit_cgroup: Option<PathBuf>,
     joined: Vec<OwnedFd>,
+    /// What is run where no system is booted.
+    command: Option<Command>,
 }
 
 impl<'a> Supervisor<'a> {
     /// Puts together what the container needs; on an error nothing is left of it.
-    fn prepare(spec: &'a Spec, lock: OwnedFd) -> io::Result<Self> {
+    fn prepare(spec: &'a Spec, descriptors: Vec<OwnedFd>, lock: OwnedFd) -> io::Result<Self> {
         let undo = Undo(spec);
         let shown = spec.overlaid.iter().map(|overlaid| &overlaid.source);
         let layers = spec.lowers.iter().chain(shown);
@@ -106,6 +112,14 @@ impl<'a> Supervisor<'a> {
         let began = Instant::now();
         let root = root::assemble(spec)?;
         let compose = began.elapsed();
+        let command = match &spec.payload {
+            Payload::Command(process) => {
+                let hostname = spec.hostname();
+                let command = Command::prepare(process, &root, hostname, descriptors)?;
+                Some(command)
+            }
+            Payload::Boot { .. } | Payload::Script(_) => None,
+        };
         let hierarchies = Hierarchies::load()?;
         let (cgroups, unit_cgroup, joined) = match spec.cgroups {
             CgroupOwner::Supervisor => {
@@ -129,6 +143,7 @@ impl<'a> Supervisor<'a> {
             cgroups,
             unit_cgroup,
             joined,
+            command,
         })
     }
 
@@ -156,6 +171,7 @@ impl<'a> Supervisor<'a> {
                 code: status.code(),
                 console: console.text(),
                 steps,
+                process: self.command.as_ref().and_then(Command::end),
             },
             Err(error) => Told::Failed(error.to_string()),
         };

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use tokio::net::unix::pipe;
 
 use super::Supervisor;
+use super::command::Command;
 use crate::machine::cgroup::Layout;
 use crate::machine::network::Uplink;
 use crate::machine::root::Assembled;
@@ -24,13 +25,23 @@ impl Supervisor<'_> {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("NOTIFY_SOCKET", self.spec.directory.join("notify"))
-            .stdin(Stdio::null())
+            .stdin(match self.command.as_mut().and_then(Command::init_stdin) {
+                Some(socket) => Stdio::from(socket),
+                None => Stdio::null(),
+            })
             .stdout(writer.try_clone()?)
             .stderr(writer);
         if self.root.needs_unified_hierarchy() && self.hierarchies.layout() != Layout::Unified {
             // systemd 258 and newer refuses version 1 hierarchies, which systemd-nspawn would
             // hand on from this host.
             command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
+        }
+        if self.command.is_some() {
+            // What the image has in it is the command's.
+            command.env("SYSTEMD_NSPAWN_TMPFS_TMP", "0");
+        }
+        if self.spec.shape.privileged {
+            command.env("SYSTEMD_SECCOMP", "0");
         }
         let joined = self.joined.iter().map(OwnedFd::try_clone);
         let joined = joined.collect::<io::Result<_>>()?;
@@ -69,6 +80,12 @@ fn arguments(spec: &Spec, root: &Assembled) -> Vec<String> {
     if spec.uplink != Uplink::Host {
         arguments.push("--private-network".to_owned());
     }
+    if let Some(processors) = &spec.isolation.limits.processors {
+        arguments.push(format!("--cpu-affinity={processors}"));
+    }
+    let is_booted = matches!(spec.payload, Payload::Boot { .. });
+    arguments.extend(spec.shape.options(is_booted));
+    arguments.extend_from_slice(root.binds());
     match &spec.payload {
         Payload::Boot { .. } => arguments
             .extend(["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned)),
@@ -77,6 +94,14 @@ fn arguments(spec: &Spec, root: &Assembled) -> Vec<String> {
                 ["--console=pipe", "--as-pid2", "--", "/bin/sh", "-e", "-c"].map(str::to_owned),
             );
             arguments.push(script.clone());
+        }
+        Payload::Command(_) => {
+            arguments.push("--console=pipe".to_owned());
+            if let Some(init) = root.init() {
+                arguments.push(init.bind());
+                arguments.push("--".to_owned());
+                arguments.extend(init.command());
+            }
         }
     }
     arguments

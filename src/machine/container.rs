@@ -1,0 +1,163 @@
+//! A container that boots no system and runs one command.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use super::isolation::Isolation;
+use super::process::{Process, ProcessEnd};
+use super::runtime::PREFIX;
+use super::shape::Shape;
+use super::spec::{Payload, SIGNAL};
+use super::wire::{self, Lines};
+use super::{Launch, MachineError, Running};
+
+/// How many lines systemd-nspawn's reasons have at most; more are a command's.
+const SAID: usize = 5;
+
+/// A container to start.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// The image's name, for the record.
+    pub image: String,
+    /// The machine's name is `postroj-<name>`; if nothing is said, it is `postroj-<image>`, with a number
+    /// where that is taken.
+    pub name: Option<String>,
+    /// The image's layers, topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// How it is kept apart from the host.
+    pub isolation: Isolation,
+    /// What is particular about it.
+    pub shape: Shape,
+    /// The directory on whose disk it writes, if it writes on one.
+    pub storage: PathBuf,
+    /// The command.
+    pub process: Process,
+}
+
+/// What a command reads and writes.
+#[derive(Debug)]
+pub enum Stdio {
+    /// Three descriptors of their own.
+    Streams {
+        /// Standard input.
+        stdin: OwnedFd,
+        /// Standard output.
+        stdout: OwnedFd,
+        /// Standard error.
+        stderr: OwnedFd,
+    },
+    /// A terminal of the container's; see [`Terminal`].
+    Terminal(OwnedFd),
+}
+
+/// Where the master of a container's terminal arrives.
+#[derive(Debug)]
+pub struct Terminal(UnixStream);
+
+impl Terminal {
+    /// A terminal to be, and what the container gets of it.
+    pub fn new() -> io::Result<(Self, Stdio)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        Ok((Self(ours), Stdio::Terminal(theirs.into())))
+    }
+
+    /// Waits for its master; `None` where the command did not start.
+    pub async fn master(self) -> io::Result<Option<OwnedFd>> {
+        self.0.set_nonblocking(true)?;
+        let socket = tokio::net::UnixStream::from_std(self.0)?;
+        socket.readable().await?;
+        let socket = socket.into_std()?;
+        socket.set_nonblocking(false)?;
+        let mut lines = Lines::new(socket);
+        lines.next()?;
+        Ok(lines.descriptors.pop())
+    }
+}
+
+/// Sends signals to the command of a container.
+#[derive(Debug)]
+pub struct Signaller(UnixStream);
+
+impl Signaller {
+    /// Sends one, by its number. Nothing comes of it before the command has started, nor after its end.
+    pub fn send(&self, number: i32) -> io::Result<()> {
+        wire::send(&self.0, format!("{SIGNAL}{number}\n").as_bytes(), &[])
+    }
+}
+
+/// A container that runs one command. Dropping it ends the container, and blocks until it has ended.
+pub struct Container {
+    running: Running,
+}
+
+impl Container {
+    /// Starts it.
+    pub async fn start(command: Command, stdio: Stdio) -> Result<Self, MachineError> {
+        let wanted = command.name.as_ref().unwrap_or(&command.image);
+        let running = Running::start(Launch {
+            wanted: format!("{PREFIX}{wanted}"),
+            exact: command.name.is_some(),
+            image: command.image.clone(),
+            writable: command.isolation.limits.writable(&command.storage),
+            lowers: command.lowers,
+            overlaid: Vec::new(),
+            isolation: command.isolation,
+            payload: Payload::Command(Box::new(command.process)),
+            shape: command.shape,
+            descriptors: match stdio {
+                Stdio::Streams {
+                    stdin,
+                    stdout,
+                    stderr,
+                } => vec![stdin, stdout, stderr],
+                Stdio::Terminal(socket) => vec![socket],
+            },
+        })
+        .await?;
+        Ok(Self { running })
+    }
+
+    /// The machine's name.
+    pub fn name(&self) -> &str {
+        self.running.name()
+    }
+
+    /// What the user should know of how it was put together.
+    pub fn notes(&self) -> &[String] {
+        self.running.notes()
+    }
+
+    /// What sends the command signals, while its end is awaited.
+    pub fn signaller(&self) -> io::Result<Signaller> {
+        self.running.socket().map(Signaller)
+    }
+
+    /// Waits until the command has ended, and nothing is left of the container.
+    pub async fn ended(&mut self) -> Result<ProcessEnd, MachineError> {
+        let ended = self.running.ended().await?;
+        self.running.gone().await;
+        let machine = self.name().to_owned();
+        ended.process.ok_or_else(|| {
+            let lines = ended.console.lines().map(str::trim);
+            let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+            match said.as_slice() {
+                [_, ..] if said.len() <= SAID => MachineError::Assembly {
+                    machine,
+                    message: format!("systemd-nspawn: {}", said.join("; ")),
+                },
+                _ => MachineError::Died {
+                    machine,
+                    code: ended.code,
+                    console: ended.console,
+                },
+            }
+        })
+    }
+
+    /// Ends the container, whatever the command does, and waits until nothing is left of it.
+    pub async fn end(self) -> Result<(), MachineError> {
+        self.running.end().await.map(drop)
+    }
+}

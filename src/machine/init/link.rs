@@ -1,0 +1,71 @@
+//! The supervisor's end of the init's socket.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::net::UnixStream;
+
+use super::super::wire;
+use super::{Answer, Job, Request};
+
+/// How long the init may take to take what is said to it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The way to the init of a container.
+pub(in crate::machine) struct Link {
+    /// Blocks until there is a command; nothing is heard before.
+    socket: StdUnixStream,
+    lines: Option<Lines<BufReader<UnixStream>>>,
+}
+
+impl Link {
+    /// Makes it, and what the init gets as its standard input.
+    pub(in crate::machine) fn new() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_write_timeout(Some(PATIENCE))?;
+        let link = Self {
+            socket: ours,
+            lines: None,
+        };
+        Ok((link, theirs.into()))
+    }
+
+    /// Whether a command has been sent.
+    pub(in crate::machine) fn is_running(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// Has the command run, on these descriptors.
+    pub(in crate::machine) fn run(&mut self, job: Job, descriptors: &[OwnedFd]) -> io::Result<()> {
+        let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
+        wire::send(&self.socket, &line(&Request::Run(job))?, &descriptors)?;
+        let reading = self.socket.try_clone()?;
+        reading.set_nonblocking(true)?;
+        self.lines = Some(BufReader::new(UnixStream::from_std(reading)?).lines());
+        Ok(())
+    }
+
+    /// Sends the command a signal. One that has ended needs none.
+    pub(in crate::machine) fn signal(&self, number: i32) {
+        if self.is_running()
+            && let Ok(line) = line(&Request::Signal(number))
+        {
+            let _ = wire::send(&self.socket, &line, &[]);
+        }
+    }
+
+    /// Waits for what the init tells; `None` once it has gone, or if there is no command yet.
+    pub(in crate::machine) async fn answer(&mut self) -> Option<Answer> {
+        let line = self.lines.as_mut()?.next_line().await.ok()??;
+        serde_json::from_str(&line).ok()
+    }
+}
+
+fn line(request: &Request) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    Ok(line)
+}

@@ -1,0 +1,171 @@
+//! The init itself, inside the container.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions};
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+
+use super::super::sys;
+use super::super::wire::{self, Lines};
+use super::{Answer, Failure, Job, Request};
+
+/// What the container's exit code is when its command could not be started; nobody reads it.
+const NOT_STARTED: i32 = 127;
+
+/// Runs the command that is asked for on standard input, a socket, and gives the exit code.
+pub fn init() -> i32 {
+    serve().unwrap_or_else(|error| {
+        // It goes to what systemd-nspawn says, for there is nobody else to tell.
+        let _ = writeln!(io::stderr(), "postroj: {error}");
+        NOT_STARTED
+    })
+}
+
+fn serve() -> io::Result<i32> {
+    let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
+    let null = File::options().read(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    let mut lines = Lines::new(socket.try_clone()?);
+    let line = lines.next()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let Request::Run(job) = serde_json::from_slice(&line)? else {
+        return Err(io::Error::other("nothing to run"));
+    };
+    let descriptors = std::mem::take(&mut lines.descriptors);
+    let command = match start(&job, descriptors) {
+        Ok(command) => command,
+        Err(failure) => {
+            tell(&socket, &Answer::Failed(failure))?;
+            return Ok(NOT_STARTED);
+        }
+    };
+    tell(&socket, &Answer::Started)?;
+    std::thread::spawn(move || attend(lines, command));
+    let status = reap(command)?;
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => {
+            tell(&socket, &Answer::Exited(code))?;
+            Ok(code)
+        }
+        (None, signal) => {
+            let signal = signal.unwrap_or_default();
+            tell(&socket, &Answer::Killed(signal))?;
+            Ok(128 + signal)
+        }
+    }
+}
+
+fn tell(socket: &UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    wire::send(socket, &line, &[])
+}
+
+/// Passes signals on to the command, until nobody is there any more: then the container ends.
+fn attend(mut lines: Lines, command: Pid) {
+    while let Ok(Some(line)) = lines.next() {
+        if let Ok(Request::Signal(number)) = serde_json::from_slice(&line) {
+            let _ = sys::send_signal(command, number);
+        }
+    }
+    // What is left goes with its init.
+    std::process::exit(NOT_STARTED);
+}
+
+/// Waits for the end of the command, and for whoever else has become this process's child.
+fn reap(command: Pid) -> io::Result<rustix::process::WaitStatus> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == command => return Ok(status),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn start(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Pid, Failure> {
+    let other = |error: io::Error| Failure::Other(error.to_string());
+    let [program, arguments @ ..] = job.args.as_slice() else {
+        return Err(Failure::Other("there is no command to run".to_owned()));
+    };
+    enter(&job.working_dir)?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear();
+    let variables = job.env.iter().filter_map(|set| set.split_once('='));
+    command.envs(variables);
+    let [input, output, errors] = match job.terminal {
+        Some(size) => terminal(job, size, &descriptors).map_err(other)?,
+        None => <[OwnedFd; 3]>::try_from(descriptors)
+            .map_err(|_| Failure::Other("the standard descriptors are missing".to_owned()))?,
+    };
+    command
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::from(output))
+        .stderr(Stdio::from(errors));
+    let identity = &job.identity;
+    sys::become_user(
+        &mut command,
+        (identity.user, identity.group, &identity.groups),
+        job.dropped,
+        job.terminal.is_some(),
+    );
+    match command.spawn() {
+        // It is waited for by its number, with all the others.
+        Ok(child) => Ok(Pid::from_child(&child)),
+        Err(error) => {
+            let (program, errno) = (program.clone(), error.raw_os_error().unwrap_or_default());
+            Err(match error.kind() {
+                io::ErrorKind::NotFound => Failure::NotFound { program },
+                _ if errno != 0 => Failure::NotExecutable { program, errno },
+                _ => other(error),
+            })
+        }
+    }
+}
+
+/// Goes to the command's directory, which is made where it is missing, as for other container tools.
+fn enter(path: &str) -> Result<(), Failure> {
+    let path = if path.is_empty() { "/" } else { path };
+    let entered = match std::env::set_current_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path).and_then(|()| std::env::set_current_dir(path))
+        }
+        entered => entered,
+    };
+    entered.map_err(|error| Failure::WorkingDirectory {
+        path: path.to_owned(),
+        errno: error.raw_os_error().unwrap_or_default(),
+    })
+}
+
+/// Makes a terminal of the container's own, and sends its master away.
+fn terminal(job: &Job, size: (u16, u16), descriptors: &[OwnedFd]) -> io::Result<[OwnedFd; 3]> {
+    let taker = descriptors.first().ok_or(io::ErrorKind::NotFound)?;
+    let master =
+        rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    rustix::pty::unlockpt(&master)?;
+    let path = rustix::pty::ptsname(&master, Vec::new())?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = rustix::fs::open(path, flags, Mode::empty())?;
+    let (user, group) = (job.identity.user, job.identity.group);
+    std::os::unix::fs::fchown(&slave, Some(user), Some(group))?;
+    let (ws_row, ws_col) = size;
+    rustix::termios::tcsetwinsize(
+        &slave,
+        Winsize {
+            ws_row,
+            ws_col,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        },
+    )?;
+    let taker = UnixStream::from(taker.try_clone()?);
+    wire::send(&taker, b"\n", &[master.as_fd()])?;
+    Ok([slave.try_clone()?, slave.try_clone()?, slave])
+}
