@@ -14,6 +14,7 @@
 //! | [`probe`] | what is checked, and how |
 //! | [`pkgprobe`] | the main job, of all of these |
 //! | [`matrix`] | that on many images, several at once |
+//! | [`run`] | one command in a container of its own |
 //! | [`report`] | the result of a run and how it is written |
 //! | [`progress`] | the events of a long job, and who listens to them |
 //! | [`duration`] | times as they are typed |
@@ -31,3 +32,4 @@ pub mod pkgprobe;
 pub mod probe;
 pub mod progress;
 pub mod report;
+pub mod run;

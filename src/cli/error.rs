@@ -63,6 +63,11 @@ impl CommandError {
         self
     }
 
+    /// The same with another exit code.
+    pub(crate) fn with_code(self, code: i32) -> Self {
+        Self { code, ..self }
+    }
+
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -88,7 +93,11 @@ pub(crate) fn one_line(message: &str) -> String {
 
 impl From<postroj::machine::MachineError> for CommandError {
     fn from(error: postroj::machine::MachineError) -> Self {
-        let usage = matches!(error, postroj::machine::MachineError::NoMachine(_));
+        let usage = matches!(
+            error,
+            postroj::machine::MachineError::NoMachine(_)
+                | postroj::machine::MachineError::NameTaken(_)
+        );
         let hint = error.hint();
         let made = if usage {
             Self::usage(error)

@@ -18,9 +18,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use commands::{generate, images, login, machines, pkgprobe, selftest, store};
+use commands::{generate, images, login, machines, pkgprobe, run, selftest, store};
 use config::Settings;
 use error::{CommandError, Exit};
 use output::Output;
@@ -135,6 +135,7 @@ enum Command {
     Logout(login::Logout),
     Pkgprobe(Box<pkgprobe::Pkgprobe>),
     Selftest(Box<selftest::Selftest>),
+    Run(Box<run::Run>),
     Machines(machines::Machines),
     Stop(machines::Stop),
     Shell(machines::Shell),
@@ -154,12 +155,23 @@ pub(crate) fn main() -> i32 {
     {
         return i32::from(postroj::machine::supervise().is_err());
     }
+    if arguments
+        .get(1)
+        .is_some_and(|argument| argument == postroj::machine::INIT_COMMAND)
+    {
+        return postroj::machine::init();
+    }
+    let is_run = is_run(&arguments);
     let (arguments, file) = match parse(arguments) {
         Ok(parsed) => parsed,
         Err(Unparsed::Clap(error)) => {
             // Help and version are no errors; clap knows where each goes.
             let _ = error.print();
-            return error.exit_code();
+            return match error.exit_code() {
+                0 => 0,
+                _ if is_run => run::OWN_FAILURE,
+                code => code,
+            };
         }
         Err(Unparsed::File(error)) => return Output::new(Color::Auto, false).error(&error),
     };
@@ -185,6 +197,15 @@ enum Unparsed {
     Clap(clap::Error),
     /// For what a run file says.
     File(CommandError),
+}
+
+/// Whether a command line, be it right or wrong, is one of `run`, whose exit codes are other than those
+/// of the rest.
+fn is_run(words: &[OsString]) -> bool {
+    // Whatever comes after the command's name is somebody else's.
+    let declared = clap::Command::new("postroj").allow_external_subcommands(true);
+    let matches = Global::augment_args(declared).try_get_matches_from(words);
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some(run::NAME))
 }
 
 /// Reads the command line; `pkgprobe` adds what its run file says, whose path comes along.
@@ -263,6 +284,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
             Command::Logout(command) => command.run(output),
             Command::Pkgprobe(command) => command.run(&settings, output).await,
             Command::Selftest(command) => command.run(&settings, output).await,
+            Command::Run(command) => command.run(&settings, output).await,
             Command::Machines(command) => command.run(output),
             Command::Stop(command) => command.run(output).await,
             Command::Shell(command) => command.run().await,

@@ -36,6 +36,7 @@ fn of_postroj() {
       logout       Forget the user and the password for a registry
       pkgprobe     Boot an image, install packages there, and check that their services run and answer
       selftest     Run a built-in probe on every image of the catalogue, or on those that are named
+      run          Run one command in a container of its own
       machines     List the containers that are up
       stop         End containers
       shell        Open a login shell in a container that was kept with --keep

@@ -26,6 +26,7 @@ mod provisioning;
 mod pulling;
 mod registry;
 mod reports;
+mod run;
 mod schemas;
 mod self_check;
 mod signals;

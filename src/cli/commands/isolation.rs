@@ -41,7 +41,7 @@ pub(crate) struct Apart {
 
 /// A container's network, as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum NetworkName {
+pub(crate) enum NetworkName {
     /// One of its own that leads out through pasta
     Nat,
     /// The host's
@@ -50,9 +50,19 @@ enum NetworkName {
     None,
 }
 
+impl From<NetworkName> for Network {
+    fn from(name: NetworkName) -> Self {
+        match name {
+            NetworkName::Nat => Self::Nat,
+            NetworkName::Host => Self::Host,
+            NetworkName::None => Self::None,
+        }
+    }
+}
+
 /// Whether a container has users of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum PrivateUsers {
+pub(crate) enum PrivateUsers {
     Yes,
     No,
 }
@@ -64,9 +74,7 @@ impl Apart {
             network: match self.network {
                 _ if is_offline => Network::None,
                 None => Network::Auto,
-                Some(NetworkName::Nat) => Network::Nat,
-                Some(NetworkName::Host) => Network::Host,
-                Some(NetworkName::None) => Network::None,
+                Some(name) => name.into(),
             },
             users: match self.private_users {
                 None => Users::WherePossible,
@@ -85,7 +93,7 @@ impl Apart {
 }
 
 /// A number of processors → their time in microseconds a second.
-fn processors(text: &str) -> Result<u64, String> {
+pub(crate) fn processors(text: &str) -> Result<u64, String> {
     const MOST: f64 = 4096.0;
     let number: f64 = text
         .parse()
@@ -98,7 +106,8 @@ fn processors(text: &str) -> Result<u64, String> {
     u64::try_from(time.as_micros()).map_err(|error| error.to_string())
 }
 
-fn disk(text: &str) -> Result<Disk, String> {
+/// `SIZE`, `memory:SIZE` or `disk:SIZE`.
+pub(crate) fn disk(text: &str) -> Result<Disk, String> {
     Ok(match text.split_once(':') {
         None => Disk::Anywhere(size::parse(text)?),
         Some(("memory", size)) => Disk::Memory(size::parse(size)?),

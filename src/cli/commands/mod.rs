@@ -11,6 +11,7 @@ pub(super) mod login;
 pub(super) mod machines;
 pub(super) mod pkgprobe;
 pub(super) mod reporting;
+pub(super) mod run;
 pub(super) mod running;
 pub(super) mod selftest;
 pub(super) mod store;

@@ -1,0 +1,301 @@
+//! `run`: one command in a container of its own.
+
+mod attach;
+mod parse;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use postroj::duration;
+use postroj::image::{PullOptions, Reference};
+use postroj::machine::{Device, Disk, Isolation, Limits, Mount, Network, Port, Shape, Users};
+use postroj::progress::SharedProgress;
+use postroj::run::{Run as Planned, RunError};
+
+use super::getting::{Getting, Pull};
+use super::isolation::{NetworkName, PrivateUsers, disk, processors};
+use crate::cli::config::Settings;
+use crate::cli::error::{CommandError, Exit, require_root};
+use crate::cli::output::Output;
+use crate::cli::size;
+
+/// The command's name.
+pub(crate) const NAME: &str = "run";
+
+/// The exit code when postroj itself is in the way; docker-run(1), podman-run(1).
+pub(crate) const OWN_FAILURE: i32 = 125;
+
+/// The exit code when the command took longer than it was given; timeout(1).
+const TIMED_OUT: i32 = 124;
+
+const AFTER_HELP: &str = "\
+The exit code is the command's: 128 and its number for a signal, 127 if there is no such command, \
+126 if it cannot be executed, 125 if postroj is in the way, 124 after --timeout.
+
+Examples:
+  postroj run debian-bookworm cat /etc/os-release
+  echo hello | postroj run -i docker://debian:12 cat
+  postroj run -it -v \"$PWD\":/src -w /src debian-bookworm bash";
+
+/// Run one command in a container of its own
+///
+/// No system is booted: the command runs alone, below an init that does nothing but look after it, so
+/// any image will do. What the image says about running it holds where nothing else is said. The
+/// container goes with the command, and with it all that it has written.
+#[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
+#[command(after_help = AFTER_HELP, disable_help_flag = true)]
+pub(crate) struct Run {
+    /// The image: a name of `postroj list-images`, a registry's NAME:TAG or `docker://NAME`, the URL or
+    /// the path (with a /) of a root-filesystem tarball, or a directory
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// The command, or the arguments of the image's entry point [default: the image's own]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    command: Vec<String>,
+    /// Let the command read what postroj reads from standard input
+    #[arg(long, short)]
+    interactive: bool,
+    /// Give the command a terminal of its own
+    #[arg(long, short)]
+    tty: bool,
+    /// Remove the container when the command has ended, as is done in any case
+    #[arg(long)]
+    rm: bool,
+    /// Run an init in the container, as is done in any case
+    #[arg(long)]
+    init: bool,
+    /// The container is to be postroj-NAME [default: a name made from the image's]
+    #[arg(long, value_name = "NAME", value_parser = parse::name)]
+    name: Option<String>,
+    /// Set a variable in the command's environment; without a value, to the one that it has here
+    #[arg(long, short, value_name = "NAME[=VALUE]", value_parser = parse::variable)]
+    env: Vec<String>,
+    /// Set the variables that FILE has, one a line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Show a file or directory of this host at a path of the container
+    #[arg(long, short, value_name = "SOURCE:TARGET[:ro]", value_parser = parse::volume)]
+    volume: Vec<Mount>,
+    /// Mount something: type=bind,source=PATH,target=PATH[,readonly] or type=tmpfs,target=PATH[,tmpfs-size=SIZE]
+    #[arg(long, value_name = "OPTIONS", value_parser = parse::mount)]
+    mount: Vec<Mount>,
+    /// Mount an empty file system in memory
+    #[arg(long, value_name = "TARGET[:OPTIONS]", value_parser = parse::tmpfs)]
+    tmpfs: Vec<Mount>,
+    /// Where the command starts [default: where the image says]
+    #[arg(long, short, value_name = "PATH", value_parser = parse::directory)]
+    workdir: Option<String>,
+    /// As whom the command runs, by names of the image or numbers [default: as the image says]
+    #[arg(long, short, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Run the command by this program, not by the image's entry point; by none if it is empty
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// The container's host name [default: its own name]
+    #[arg(long, short = 'h', value_name = "NAME", value_parser = parse::hostname)]
+    hostname: Option<String>,
+    /// The container's network: nat is one of its own, from which pasta leads out; host is this host's;
+    /// none is a loopback device and nothing else [default: nat where pasta is installed, else host]
+    #[arg(long, value_name = "NETWORK", hide_possible_values = true)]
+    network: Option<NetworkName>,
+    /// Let a port of this host lead to one of the container's
+    #[arg(long, short, value_name = "[ADDRESS:]HOST:CONTAINER[/udp]", value_parser = parse::port)]
+    publish: Vec<Port>,
+    /// Let the container know a name by itself
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = parse::host)]
+    add_host: Vec<(String, IpAddr)>,
+    /// Ask this nameserver [default: this host's]
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+    /// The memory of the container's processes and of what they write in memory, as 512m or 2g; who
+    /// wants more is killed [default: no limit]
+    #[arg(long, short, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
+    /// The memory and what of it may be moved to swap, together [default: as much as --memory]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "memory")]
+    memory_swap: Option<u64>,
+    /// How many processors' time the container gets, as 2 or 0.5 [default: no limit]
+    #[arg(long, value_name = "NUMBER", value_parser = processors)]
+    cpus: Option<u64>,
+    /// The container's share of processors that others want as well; everybody has 1024
+    #[arg(long, short, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(2..=262_144))]
+    cpu_shares: Option<u64>,
+    /// The processors that the command runs on, as 0-2,5
+    #[arg(long, value_name = "LIST", value_parser = parse::processors)]
+    cpuset_cpus: Option<String>,
+    /// How many processes and threads the container has at a time
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().pids)]
+    pids_limit: u64,
+    /// How much the container may write: memory:SIZE, disk:SIZE, or SIZE in either [default: half of
+    /// the memory, in memory]
+    #[arg(long, value_name = "SIZE", value_parser = disk)]
+    disk: Option<Disk>,
+    /// Give the container a capability of capabilities(7), or ALL
+    #[arg(long, value_name = "NAME", value_parser = parse::capability)]
+    cap_add: Vec<String>,
+    /// Take a capability from the command, or ALL
+    #[arg(long, value_name = "NAME", value_parser = parse::capability)]
+    cap_drop: Vec<String>,
+    /// Let the container do what root of this host may: every capability and system call, as the host's
+    /// users
+    #[arg(long)]
+    privileged: bool,
+    /// Whether the container's users are others than the host's of the same numbers [default: yes,
+    /// where the host can do it]
+    #[arg(long, value_name = "yes|no", hide_possible_values = true)]
+    private_users: Option<PrivateUsers>,
+    /// Let nothing be written to the container's root
+    #[arg(long)]
+    read_only: bool,
+    /// Let the container use a device of this host
+    #[arg(long, value_name = "SOURCE[:TARGET]", value_parser = parse::device)]
+    device: Vec<Device>,
+    /// Say something about the container, which `postroj machines --json` shows
+    #[arg(long, short, value_name = "NAME[=VALUE]", value_parser = parse::label)]
+    label: Vec<(String, String)>,
+    /// End the command when it has taken so long [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+    /// How long the command may take to end after it was asked to, before it is killed
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10")]
+    stop_timeout: Duration,
+    /// When to ask the image's source: always, missing (the default) or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        default_value = "missing",
+        hide_default_value = true
+    )]
+    pull: Pull,
+    #[command(flatten)]
+    getting: Getting,
+    /// Tell more; twice for debugging. The short form of other commands is --volume's here
+    #[arg(long, action = clap::ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+impl Run {
+    pub(crate) async fn run(
+        self,
+        settings: &Settings,
+        output: &Output,
+    ) -> Result<Exit, CommandError> {
+        let stop = attach::Stop {
+            timeout: self.timeout,
+            patience: self.stop_timeout,
+        };
+        let (interactive, tty) = (self.interactive, self.tty);
+        // Read from where global options are; and all containers are removed, and have an init.
+        let _ = (self.verbose, self.rm, self.init, self.help);
+        let progress = output.progress();
+        let getting = self.getting.images(settings, &progress);
+        let planned = self.plan(settings);
+        let (images, planned) = (getting.map_err(own)?, planned.map_err(own)?);
+        require_root().map_err(own)?;
+        postroj::image::check(images.catalogue(), &planned.image)
+            .map_err(|error| own(error.into()))?;
+        // What is shown of the pull has ended when the command's own output begins.
+        drop::<SharedProgress>(progress);
+        let attached = attach::run(&planned, &images, (interactive, tty), stop, output);
+        attached.await.map_err(own)
+    }
+
+    /// What was typed → what was meant.
+    fn plan(self, settings: &Settings) -> Result<Planned, CommandError> {
+        let mut env = Vec::new();
+        for file in &self.env_file {
+            env.extend(parse::env_file(file)?);
+        }
+        env.extend(self.env.into_iter().filter(|set| !set.is_empty()));
+        let pull = PullOptions {
+            policy: self.pull.into(),
+            locked: self.getting.lock_file()?,
+            offline: self.getting.is_offline(settings),
+            platform: self.getting.platform.clone(),
+            as_is: true,
+            ..PullOptions::default()
+        };
+        let mounts = [self.volume, self.mount, self.tmpfs].concat();
+        Ok(Planned {
+            image: Reference::load(&self.image).map_err(CommandError::usage)?,
+            pull,
+            command: self.command,
+            entrypoint: self.entrypoint.map(|program| {
+                let program = Some(program).filter(|program| !program.is_empty());
+                program.into_iter().collect()
+            }),
+            env,
+            working_dir: self.workdir,
+            user: self.user,
+            terminal: self.tty.then(postroj::machine::terminal_size),
+            name: self.name,
+            isolation: Isolation {
+                network: self.network.map_or(Network::Auto, Into::into),
+                users: match self.private_users {
+                    _ if self.privileged => Users::Host,
+                    None => Users::WherePossible,
+                    Some(PrivateUsers::Yes) => Users::Private,
+                    Some(PrivateUsers::No) => Users::Host,
+                },
+                limits: Limits {
+                    memory: self.memory,
+                    memory_swap: self.memory_swap,
+                    processor: self.cpus,
+                    shares: self.cpu_shares,
+                    processors: self.cpuset_cpus,
+                    pids: self.pids_limit,
+                    disk: self.disk.unwrap_or_default(),
+                    ..Limits::default()
+                },
+            },
+            shape: Shape {
+                hostname: self.hostname,
+                mounts,
+                read_only: self.read_only,
+                privileged: self.privileged,
+                cap_add: self.cap_add,
+                cap_drop: self.cap_drop,
+                devices: self.device,
+                hosts: self.add_host,
+                nameservers: self.dns,
+                ports: self.publish,
+                labels: self.label.into_iter().collect::<BTreeMap<_, _>>(),
+            },
+        })
+    }
+}
+
+impl From<RunError> for CommandError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Image(error) => error.into(),
+            RunError::Machine(error) => error.into(),
+            RunError::NoCommand(_) => {
+                Self::usage(error).with_hint(Some("name one: postroj run IMAGE COMMAND"))
+            }
+        }
+    }
+}
+
+/// An error of postroj's own is told from whatever the command may exit with, and from its not being
+/// one that can be executed.
+fn own(error: CommandError) -> CommandError {
+    match error.code() {
+        126 | 127 => error,
+        _ => error.with_code(OWN_FAILURE),
+    }
+}
