@@ -15,6 +15,7 @@
 //! ├── packages.diff               what has come (+) and gone (-)
 //! ├── package-manager.log         what it wrote in each phase
 //! ├── coredumps.txt               coredumpctl list, where the image has it
+//! ├── coredumps/                  the core dumps that are in the container
 //! ├── console.txt                 the last of it, where the container went away
 //! └── missing.txt                 what of this could not be had, and why
 //! ```
@@ -32,6 +33,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
+use super::coredumps;
 use super::evidence::{CONSOLE, sync_journal};
 use crate::install;
 use crate::machine::{Command, ExitStatus, Guest};
@@ -43,6 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many bytes one file may have.
 const MOST: u64 = 1 << 30;
+
+/// The directory of core dumps.
+const COREDUMPS: &str = "coredumps";
 
 /// How much of what a program says is a reason, in bytes.
 const REASON: usize = 1000;
@@ -156,6 +161,10 @@ impl Artifacts {
             text
         });
         self.text("listening.txt", &listening);
+        let cores = coredumps::copy(guest, &self.directory.join(COREDUMPS), MOST);
+        for (name, reason) in cores {
+            self.lacks(&format!("{COREDUMPS}/{name}"), &reason);
+        }
         let pieces = pieces(units);
         let files = pieces.iter().map(|piece| piece.file.as_str());
         let files: Vec<&str> = files.chain(["packages.txt", "packages.diff"]).collect();

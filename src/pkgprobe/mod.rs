@@ -3,6 +3,7 @@
 mod artifacts;
 mod checking;
 mod configuration;
+mod coredumps;
 mod course;
 mod evidence;
 mod leftovers;

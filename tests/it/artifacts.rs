@@ -86,3 +86,39 @@ fn directory_that_cannot_be_made() {
         .stderr_has("--artifacts /dev/null/x cannot be made");
     assert!(!place.scratch().join("no-store").exists());
 }
+
+#[test]
+fn core_dumps_come_along() {
+    let place = Place::direct();
+    let package = Deb::new("crashes")
+        .unit(
+            "crashes.service",
+            "[Service]\nLimitCORE=infinity\nExecStart=/bin/sh -c 'kill -SEGV $$$$'\n",
+        )
+        // As systemd-coredump would have it.
+        .file("var/lib/systemd/coredump/core.test.0.zst", "its memory")
+        .build(place.scratch(), "crashes.deb");
+    let artifacts = place.scratch().join("artifacts");
+    place
+        .pkgprobe(IMAGE, ["--check-unit", "crashes", "--package"])
+        .args([&package])
+        .args(["--artifacts".as_ref(), artifacts.as_os_str()])
+        .run()
+        .exits(1);
+    let at = artifacts.join(IMAGE).join("coredumps");
+    assert_eq!(text(&at, "core.test.0.zst"), "its memory");
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("the pattern");
+    // Another pattern leads out of the container: that is the host's.
+    if pattern.trim() == "core" {
+        let names: Vec<_> = fs::read_dir(&at)
+            .expect("the directory")
+            .flatten()
+            .collect();
+        let core = names.iter().find(|entry| {
+            let name = entry.file_name().into_string().expect("UTF-8");
+            name == "core" || name[5..].parse::<u32>().is_ok()
+        });
+        let core = fs::read(core.expect("the kernel's own").path()).expect("the core");
+        assert_eq!(&core[..4], b"\x7fELF");
+    }
+}
