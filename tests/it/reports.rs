@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::support::process::{self, Outcome};
-use crate::support::{Deb, Place};
+use crate::support::{Deb, Place, image};
 
 const IMAGE: &str = "debian-bookworm";
 
@@ -211,6 +211,80 @@ fn of_a_good_and_a_bad_package() {
     assert!(markdown.contains("❌"), "{markdown}");
     assert_page_works(&documents.path("report.html"));
     assert_eq!(documents.json()["verdict"], "failed");
+}
+
+/// One run, two images, every form of report and the artifacts: a good package whose purge leaves a file
+/// behind on one image, a bad one on the other.
+#[test]
+fn of_two_images_in_every_form() {
+    const OTHER: &str = "debian-trixie";
+    let place = Place::direct();
+    image::pulled(OTHER);
+    let bad = bad(&place);
+    let good = Deb::new("web")
+        .service("/bin/sleep infinity")
+        .autostart("web.service")
+        .postinst("echo of the postinst >/etc/left")
+        .build(place.scratch(), "good.deb");
+    let documents = Documents::at(&place, "documents");
+    let artifacts = documents.path("artifacts");
+    place
+        .pkgprobe(IMAGE, ["--image", OTHER, "--jobs", "2"])
+        .args(["--check-unit", "web", "--lifecycle", "install,purge"])
+        .args([format!("--package=image={IMAGE},{}", good.display())])
+        .args([format!("--package=image={OTHER},{}", bad.display())])
+        .args([format!("--artifacts={}", artifacts.display())])
+        .args(documents.arguments())
+        .run()
+        .exits(1)
+        .stdout_has("left   file     /etc/left");
+
+    let json = documents.json();
+    let images = json["images"].as_array().expect("images");
+    let told: Vec<(&str, &str)> = images
+        .iter()
+        .filter_map(|image| Some((image["image"].as_str()?, image["verdict"].as_str()?)))
+        .collect();
+    assert_eq!(told, [(IMAGE, "passed"), (OTHER, "failed")]);
+    assert_eq!(images[0]["leftovers"]["files"][0], "/etc/left");
+    let titles = images[1]["evidence"].as_array().expect("evidence");
+    assert_eq!(titles[0]["title"], "systemctl status web.service");
+
+    let xml = documents.path("report.xml");
+    assert_valid_junit(&xml);
+    assert_eq!(xpath(&xml, "count(//testsuite)"), "2");
+    assert_eq!(xpath(&xml, "count(//failure)"), "1");
+    assert_eq!(xpath(&xml, "count(//error)"), "0");
+    let proved = prove(&documents.path("report.tap"))
+        .exits(1)
+        .stdout_has("Failed 1/");
+    assert!(!proved.stdout.contains("Parse errors"), "{proved}");
+    let markdown = documents.text("report.md");
+    assert!(
+        markdown.starts_with("## postroj: failed on 1 of 2 images\n"),
+        "{markdown}"
+    );
+
+    let page = browse(&documents.path("report.html"), "");
+    assert_eq!(page.matches(r##"<a class="bad" href="#i1c"##).count(), 1);
+    assert_eq!(page.matches(r#"<a class="bad""#).count(), 1, "{page}");
+    assert_eq!(page.matches(r#"<rect class="install""#).count(), 2);
+    let left = "<h3>what the packages have left behind</h3>\n<pre>file /etc/left</pre>";
+    assert!(page.contains(left), "{page}");
+    let phone = browse_on_a_phone(&documents.path("report.html"), "i0c0");
+    assert!(phone.contains(r#"data-excess="0""#), "{phone}");
+
+    for image in [IMAGE, OTHER] {
+        let journal = fs::read_to_string(artifacts.join(image).join("journal.txt"));
+        let journal = journal.expect("the journal");
+        assert!(
+            journal.contains(&format!("postroj-{image}")),
+            "{journal:.500}"
+        );
+    }
+    let status = artifacts.join(OTHER).join("units/web.service.status.txt");
+    let status = fs::read_to_string(status).expect("the status");
+    assert!(status.contains("document.title"), "{status}");
 }
 
 /// Looks at the page of a run with one image, whose boot and installation went well and whose unit
