@@ -60,6 +60,28 @@ fn hint(file: &Path) -> String {
     )
 }
 
+/// When an image is pulled.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pulling {
+    /// When to ask the image's source: always takes what the store has only if there is nothing
+    /// newer, missing (the default) whenever the store has the image, never in any case
+    #[arg(
+        long,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        default_value = "missing",
+        hide_default_value = true
+    )]
+    pull: Pull,
+}
+
+impl Pulling {
+    /// As the library has it.
+    pub(crate) fn policy(&self) -> PullPolicy {
+        self.pull.into()
+    }
+}
+
 /// When the source of an image is asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Pull {

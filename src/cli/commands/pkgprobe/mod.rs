@@ -11,7 +11,7 @@ use postroj::probe::Checks;
 
 use super::checking::Checking;
 use super::choosing::Choosing;
-use super::getting::{Getting, Pull};
+use super::getting::{Getting, Pulling};
 use super::isolation::Apart;
 use super::lifecycle::Life;
 use super::reporting::Reporting;
@@ -37,16 +37,8 @@ pub(crate) struct Pkgprobe {
     /// Test on every image of the catalogue that can work
     #[arg(long, conflicts_with = "images")]
     all_images: bool,
-    /// When to ask the image's source: always takes what the store has only if there is nothing
-    /// newer, missing (the default) whenever the store has the image, never in any case
-    #[arg(
-        long,
-        value_name = "WHEN",
-        hide_possible_values = true,
-        default_value = "missing",
-        hide_default_value = true
-    )]
-    pull: Pull,
+    #[command(flatten)]
+    pulling: Pulling,
     #[command(flatten)]
     getting: Getting,
     /// A package to install: an http(s) URL, a file, or a name that the distribution's

@@ -65,7 +65,7 @@ impl Pkgprobe {
         Ok(Plan {
             image,
             pull: PullOptions {
-                policy: self.pull.into(),
+                policy: self.pulling.policy(),
                 locked: self.getting.lock_file()?,
                 offline: self.getting.is_offline(settings),
                 platform: self.getting.platform.clone(),

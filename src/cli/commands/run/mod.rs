@@ -14,7 +14,7 @@ use postroj::machine::{Device, Disk, Isolation, Limits, Mount, Network, Port, Sh
 use postroj::progress::SharedProgress;
 use postroj::run::{Run as Planned, RunError};
 
-use super::getting::{Getting, Pull};
+use super::getting::{Getting, Pulling};
 use super::isolation::{NetworkName, PrivateUsers, disk, processors};
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit, require_root};
@@ -169,15 +169,8 @@ pub(crate) struct Run {
     /// How long the command may take to end after it was asked to, before it is killed
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10")]
     stop_timeout: Duration,
-    /// When to ask the image's source: always, missing (the default) or never
-    #[arg(
-        long,
-        value_name = "WHEN",
-        hide_possible_values = true,
-        default_value = "missing",
-        hide_default_value = true
-    )]
-    pull: Pull,
+    #[command(flatten)]
+    pulling: Pulling,
     #[command(flatten)]
     getting: Getting,
     /// Tell more; twice for debugging. The short form of other commands is --volume's here
@@ -222,7 +215,7 @@ impl Run {
         }
         env.extend(self.env.into_iter().filter(|set| !set.is_empty()));
         let pull = PullOptions {
-            policy: self.pull.into(),
+            policy: self.pulling.policy(),
             locked: self.getting.lock_file()?,
             offline: self.getting.is_offline(settings),
             platform: self.getting.platform.clone(),
