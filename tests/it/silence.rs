@@ -104,7 +104,7 @@ fn bus_that_comes_back() {
         &[],
     )
     .exits(0);
-    let stop = "systemd-run --on-active=0.2 systemctl stop dbus.socket dbus.service";
+    let stop = "systemd-run --on-active=0.2 --timer-property=AccuracySec=1ms systemctl stop dbus.socket dbus.service";
     let check = format!("command:{stop}");
     place
         .pkgprobe(
