@@ -402,6 +402,15 @@ fn signals_and_times_end_a_command() {
     process::wait_for_argument(&argument);
     started.signal(Signal::TERM);
     started.wait().exits(7).stdout_has("caught");
+    // One that is stopped, or does not care, is ended by the third.
+    let stopped = format!("sleep {argument} & kill -STOP $$");
+    let started = place.postroj(["run", IMAGE, "sh", "-c", &stopped]).start();
+    process::wait_for_argument(&argument);
+    for _ in 0..3 {
+        started.signal(Signal::INT);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    started.wait().exits(130);
     script(&place, &["--timeout", "1"], "sleep 30")
         .exits(124)
         .stderr_has("did not end within 1 s");

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use postroj::image::Images;
-use postroj::machine::{Container, Ending, MachineError, Signaller, Stdio, Terminal, relay};
+use postroj::machine::{Container, Ending, Signaller, Stdio, Terminal, relay};
 use postroj::run::Run;
 use tokio::time::{Instant, sleep_until};
 
@@ -18,6 +18,10 @@ use crate::cli::signals::Signals;
 
 /// How long what a command has written to its terminal may take to arrive after its end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Which signal to postroj ends the container, whatever the command makes of it: who sends as many has
+/// waited in vain.
+const PATIENT_SIGNALS: u32 = 3;
 
 /// When a command is ended.
 #[derive(Debug, Clone, Copy)]
@@ -96,15 +100,21 @@ async fn attend(
     let name = container.name().to_owned();
     let signaller = container.signaller().map_err(CommandError::internal)?;
     let mut deadline = stop.timeout.map(|timeout| Instant::now() + timeout);
-    let (mut is_late, mut is_killed) = (false, false);
+    let (mut is_late, mut received) = (false, 0);
     let ended = loop {
         tokio::select! {
-            ended = container.ended() => break ended,
-            number = signals.next() => pass_on(&signaller, number),
+            ended = container.ended() => break Some(ended),
+            number = signals.next() => {
+                received += 1;
+                if received == PATIENT_SIGNALS {
+                    container.end().await?;
+                    return Ok(Exit::Signal(number));
+                }
+                pass_on(&signaller, number);
+            }
             () = until(deadline) => {
                 if is_late {
-                    is_killed = true;
-                    break Err(MachineError::Killed { machine: name.clone() });
+                    break None;
                 }
                 is_late = true;
                 deadline = Some(Instant::now() + stop.patience);
@@ -112,16 +122,16 @@ async fn attend(
             }
         }
     };
-    if is_killed {
+    if ended.is_none() {
         container.end().await?;
     }
-    if is_late {
+    let Some(ended) = ended.filter(|_| !is_late) else {
         let seconds = stop.timeout.unwrap_or_default().as_secs_f64();
         output.note(&format!(
             "{name}: the command did not end within {seconds} s"
         ));
         return Ok(Exit::Code(TIMED_OUT));
-    }
+    };
     let ended = ended?;
     if ended.out_of_memory {
         output.note(&format!(

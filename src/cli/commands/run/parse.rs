@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use postroj::machine::{Device, Mount, Port, is_capability};
 
@@ -101,7 +101,7 @@ fn bind(source: &str, target: &str, read_only: bool) -> Result<Mount, String> {
     let source = fs::canonicalize(source).map_err(|error| format!("{source}: {error}"))?;
     Ok(Mount::Bind {
         source,
-        target: directory(target)?,
+        target: mount_point(target)?,
         read_only,
     })
 }
@@ -131,7 +131,7 @@ pub(super) fn mount(text: &str) -> Result<Mount, String> {
                 options.push("ro".to_owned());
             }
             Ok(Mount::Tmpfs {
-                target: directory(target)?,
+                target: mount_point(target)?,
                 options: options.join(","),
             })
         }
@@ -143,9 +143,22 @@ pub(super) fn mount(text: &str) -> Result<Mount, String> {
 pub(super) fn tmpfs(text: &str) -> Result<Mount, String> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
     Ok(Mount::Tmpfs {
-        target: directory(target)?,
+        target: mount_point(target)?,
         options: options.to_owned(),
     })
+}
+
+/// A path in the container where something can be mounted.
+fn mount_point(text: &str) -> Result<String, String> {
+    let path = directory(text)?;
+    let mut parts = Path::new(&path).components().skip(1);
+    if parts.clone().any(|part| part == Component::ParentDir) {
+        return Err(format!("{text:?} leads upwards"));
+    }
+    if parts.next().is_none() {
+        return Err("the container's root is the image's; mount it below".to_owned());
+    }
+    Ok(path)
 }
 
 /// A path in the container.
@@ -311,6 +324,8 @@ mod tests {
         assert!(volume("named:/a").unwrap_err().contains("named"));
         assert!(volume("/:/a:z").unwrap_err().contains("z is not supported"));
         assert!(volume("/:relative").is_err());
+        assert!(volume("/:/").unwrap_err().contains("root"));
+        assert!(tmpfs("/a/../..").is_err());
         assert!(volume("/not/there:/a").is_err());
         assert!(mount("target=/a").unwrap_err().contains("type=volume"));
         assert!(mount("type=bind,source=/,target=/a,bind-propagation=shared").is_err());
