@@ -129,8 +129,7 @@ impl Runtime {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
                 continue;
             };
-            let held = lock(&path, FlockOperation::NonBlockingLockExclusive);
-            let Ok(Some(_held)) = held else {
+            let Some(_held) = abandoned(&path) else {
                 continue;
             };
             match clean(&hierarchies, name, &path) {
@@ -140,10 +139,13 @@ impl Runtime {
             }
         }
         for name in hierarchies.machines() {
-            if !self.directory.join(&name).exists() {
+            let path = self.directory.join(&name);
+            // Whoever takes the name meanwhile would lose the cgroups that it has just made.
+            if let Ok(Some(_name)) = claim(&path) {
                 // Not ours to kill: another container may share the cgroups with us, but not
                 // /run. What is empty goes, what is not cannot.
                 let _ = hierarchies.of_machine(&name).remove(Duration::ZERO);
+                remove_directory(&path)?;
             }
         }
         Ok(swept)
@@ -193,11 +195,18 @@ pub(super) fn hold(layer: &Path) -> io::Result<OwnedFd> {
 /// Removes what is left of a machine whose supervisor has ended, which is nothing unless that was
 /// killed.
 pub(super) fn bury(name: &str, path: &Path) {
-    if let Ok(Some(_lock)) = lock(path, FlockOperation::NonBlockingLockExclusive)
+    if let Some(_lock) = abandoned(path)
         && let Ok(hierarchies) = Hierarchies::load()
     {
         let _ = clean(&hierarchies, name, path);
     }
+}
+
+/// Takes the directory of a machine that nobody serves any more. One that has been made anew since it
+/// was opened is somebody else's.
+fn abandoned(path: &Path) -> Option<OwnedFd> {
+    let held = lock(path, FlockOperation::NonBlockingLockExclusive).ok()??;
+    is_still(&held, path).then_some(held)
 }
 
 /// Ends what is left of a machine that nobody serves any more, and removes it.
