@@ -161,15 +161,14 @@ pub(crate) fn main() -> i32 {
     {
         return postroj::machine::init();
     }
-    let is_run = is_run(&arguments);
-    let (arguments, file) = match parse(arguments) {
+    let (arguments, file) = match parse(arguments.clone()) {
         Ok(parsed) => parsed,
         Err(Unparsed::Clap(error)) => {
             // Help and version are no errors; clap knows where each goes.
             let _ = error.print();
             return match error.exit_code() {
                 0 => 0,
-                _ if is_run => run::OWN_FAILURE,
+                _ if is_run(&arguments) => run::OWN_FAILURE,
                 code => code,
             };
         }

@@ -164,7 +164,7 @@ impl Hierarchies {
     /// Nothing comes of it where there is no version 2 hierarchy, or Linux is older than 5.14.
     pub(super) fn kill_payload(&self, machine: &str, leader: i32) {
         let cgroup = fs::read_to_string(format!("/proc/{leader}/cgroup")).unwrap_or_default();
-        let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"));
+        let path = unified_path(&cgroup);
         if let (Some(mount_point), Some(payload)) =
             (self.unified(), path.and_then(|path| payload(machine, path)))
         {
@@ -191,7 +191,7 @@ impl Hierarchies {
             return Some(directory.join("memory.oom_control"));
         }
         // What systemd-nspawn has made for the container's processes goes when they do.
-        let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let path = unified_path(&own)?;
         let path = path.strip_suffix("/payload").unwrap_or(path);
         Some(self.unified()?.join(path).join("memory.events"))
     }
@@ -389,6 +389,12 @@ fn hand_on(directory: &Path, file: &str) -> bool {
         );
     }
     directory.join(file).exists()
+}
+
+/// The path of a process's cgroup below the version 2 hierarchy's root, in its `/proc/<pid>/cgroup`;
+/// cgroups(7).
+pub(super) fn unified_path(cgroup: &str) -> Option<&str> {
+    cgroup.lines().find_map(|line| line.strip_prefix("0::/"))
 }
 
 /// Makes a cgroup and its parent, which a neighbour may be removing at this moment.

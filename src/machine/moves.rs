@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, park_timeout};
 use std::time::Duration;
 
-use super::cgroup::Hierarchies;
+use super::cgroup::{Hierarchies, unified_path};
 
 /// How often a move is made. A grace period is longer.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -55,7 +55,7 @@ impl Drop for QuickMoves {
 fn own_cgroup() -> Option<File> {
     let hierarchies = Hierarchies::load().ok()?;
     let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let path = unified_path(&own)?;
     let procs: PathBuf = hierarchies.unified()?.join(path).join("cgroup.procs");
     File::options().write(true).open(procs).ok()
 }

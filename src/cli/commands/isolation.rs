@@ -67,20 +67,24 @@ pub(crate) enum PrivateUsers {
     No,
 }
 
+impl From<PrivateUsers> for Users {
+    fn from(answer: PrivateUsers) -> Self {
+        match answer {
+            PrivateUsers::Yes => Self::Private,
+            PrivateUsers::No => Self::Host,
+        }
+    }
+}
+
 impl Apart {
     /// What was typed → what was meant.
     pub(crate) fn isolation(&self, is_offline: bool) -> Isolation {
         Isolation {
             network: match self.network {
                 _ if is_offline => Network::None,
-                None => Network::Auto,
-                Some(name) => name.into(),
+                network => network.map_or(Network::Auto, Into::into),
             },
-            users: match self.private_users {
-                None => Users::WherePossible,
-                Some(PrivateUsers::Yes) => Users::Private,
-                Some(PrivateUsers::No) => Users::Host,
-            },
+            users: self.private_users.map_or(Users::WherePossible, Into::into),
             limits: Limits {
                 memory: self.memory,
                 processor: self.cpus,

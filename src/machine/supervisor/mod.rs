@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 
-use super::cgroup::{Cgroups, Hierarchies, Layout};
+use super::cgroup::{self, Cgroups, Hierarchies, Layout};
 use super::root::{self, Assembled};
 use super::runtime;
 use super::spec::{CgroupOwner, END_PATIENCE, Payload, Spec, Told};
@@ -209,9 +209,7 @@ fn step_aside(hierarchies: &Hierarchies) -> io::Result<Option<(PathBuf, OwnedFd)
         return Ok(None);
     };
     let own = std::fs::read_to_string("/proc/self/cgroup")?;
-    let unit = own
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
+    let unit = cgroup::unified_path(&own)
         .ok_or_else(|| io::Error::other("/proc/self/cgroup has no version 2 line"))?;
     let unit = mount_point.join(unit);
     let procs = File::options()

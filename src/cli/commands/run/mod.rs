@@ -240,9 +240,7 @@ impl Run {
                 network: self.network.map_or(Network::Auto, Into::into),
                 users: match self.private_users {
                     _ if self.privileged => Users::Host,
-                    None => Users::WherePossible,
-                    Some(PrivateUsers::Yes) => Users::Private,
-                    Some(PrivateUsers::No) => Users::Host,
+                    answer => answer.map_or(Users::WherePossible, Into::into),
                 },
                 limits: Limits {
                     memory: self.memory,
