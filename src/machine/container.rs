@@ -81,7 +81,8 @@ impl Terminal {
 pub struct Signaller(UnixStream);
 
 impl Signaller {
-    /// Sends one, by its number. Nothing comes of it before the command has started, nor after its end.
+    /// Sends one, by its number. One that comes early is for the command from its first moment; one that
+    /// comes after its end is for nobody.
     pub fn send(&self, number: i32) -> io::Result<()> {
         wire::send(&self.0, format!("{SIGNAL}{number}\n").as_bytes(), &[])
     }

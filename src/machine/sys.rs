@@ -59,6 +59,18 @@ pub(super) fn confine(command: &mut Command, cgroup_procs: Vec<OwnedFd>, signal:
     }
 }
 
+/// Lets `command` lead a session of its own from its first moment, so that no terminal's signal is for
+/// it; setsid(2).
+pub(super) fn lead_session(command: &mut Command) {
+    // SAFETY: setsid(2) is a system call and nothing else.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::setsid()?;
+            Ok(())
+        });
+    }
+}
+
 /// Has the runtime tell when `file` can be read.
 pub(super) fn watch(file: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor is open and stays the same for as long as it is owned.

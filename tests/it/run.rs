@@ -1,9 +1,11 @@
 //! `postroj run`: one command in a container of its own.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -437,42 +439,87 @@ fn a_killed_postroj_takes_its_command_along() {
     process::wait_until(|| place.look().since(&before).is_empty(), "nothing is left");
 }
 
-/// On a terminal of ours, by script(1); what is typed comes a moment after the start.
-fn on_terminal(place: &Place, typed: &str, words: &[&str]) -> Outcome {
-    let mut command = Command::new("sh");
-    let words = words.join(" ");
+/// On a terminal of ours, by script(1). Each text is typed as soon as what goes before it is shown.
+fn on_terminal(place: &Place, words: &[&str], typed: &[(&str, &str)]) -> String {
     let line = format!(
-        "{} run -it {words}; echo ended $?; stty -a | grep -o -- '-\\?echo '",
-        binary().display()
+        "{} run -it {}; echo ended $?; stty -a | grep -o -- '-\\?echo '",
+        binary().display(),
+        words.join(" ")
     );
-    command
-        .args([
-            "-c",
-            "(sleep 2; printf \"$2\"; sleep 2) | script -qec \"$1\" /dev/null",
-            "sh",
-            &line,
-            typed,
-        ])
-        .env("POSTROJ_STATE_DIR", place.state());
-    process::run(command)
+    let mut script = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("POSTROJ_STATE_DIR", place.state())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script of bsdutils");
+    let mut keyboard = script.stdin.take().expect("a pipe");
+    let mut screen = script.stdout.take().expect("a pipe");
+    let mut shown = Vec::new();
+    for (awaited, text) in typed {
+        let from = shown.len();
+        let mut buffer = [0; 1024];
+        while !String::from_utf8_lossy(&shown[from..]).contains(awaited) {
+            let count = screen.read(&mut buffer).expect("read the screen");
+            let so_far = String::from_utf8_lossy(&shown);
+            assert!(count > 0, "{awaited:?} was never shown, but:\n{so_far}");
+            shown.extend_from_slice(&buffer[..count]);
+        }
+        keyboard.write_all(text.as_bytes()).expect("type");
+    }
+    screen.read_to_end(&mut shown).expect("read the screen");
+    script.wait().expect("wait for script");
+    String::from_utf8_lossy(&shown).into_owned()
 }
 
 #[test]
 fn a_terminal_of_its_own() {
     let place = directly();
-    let outcome = on_terminal(&place, "echo typed $((6*7))\\nexit 5\\n", &[IMAGE, "sh"]);
-    let outcome = outcome
-        .exits(0)
-        .stdout_has("typed 42")
-        .stdout_has("ended 5");
-    // Ours is again as it was.
-    assert!(outcome.stdout.contains("\necho "), "{outcome}");
-    let interrupted = on_terminal(
+    let has = |shown: &str, parts: &[&str]| {
+        for part in parts {
+            assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
+        }
+    };
+    let words = [IMAGE, "sh"];
+    let shown = on_terminal(
         &place,
-        "\\003",
-        &[IMAGE, "sh", "-c", "'tty; stty size; sleep 60'"],
+        &words,
+        &[("# ", "echo typed $((6*7))\n"), ("typed 42", "exit 5\n")],
     );
-    interrupted.stdout_has("/dev/pts/0").stdout_has("ended 130");
+    // Ours is again as it was.
+    has(&shown, &["typed 42", "ended 5", "\necho "]);
+    let words = [IMAGE, "sh", "-c", "'tty; stty size; echo ready; sleep 60'"];
+    let shown = on_terminal(&place, &words, &[("ready", "\u{3}")]);
+    has(&shown, &["/dev/pts/0", "ended 130"]);
+}
+
+/// Ctrl-C at any moment of the start ends postroj as one that was interrupted, and nothing is left.
+#[test]
+fn interrupted_on_a_terminal_while_it_starts() {
+    let place = directly();
+    let before = place.look();
+    for delay in [0, 20, 60, 120, 250] {
+        let argument = format!("{}.{delay}", 9_000_000 + std::process::id());
+        let line = format!("{} run -it {IMAGE} sleep {argument}", binary().display());
+        let mut script = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env("POSTROJ_STATE_DIR", place.state())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script of bsdutils");
+        let mut keyboard = script.stdin.take().expect("a pipe");
+        process::wait_for_argument(&argument);
+        thread::sleep(Duration::from_millis(delay));
+        keyboard.write_all(b"\x03").expect("type");
+        let mut shown = String::new();
+        let mut screen = script.stdout.take().expect("a pipe");
+        screen.read_to_string(&mut shown).expect("read the screen");
+        let code = script.wait().expect("wait for script").code();
+        assert_eq!(code, Some(130), "after {delay} ms:\n{shown}");
+        assert!(!shown.contains("error"), "after {delay} ms:\n{shown}");
+    }
+    process::wait_until(|| place.look().since(&before).is_empty(), "nothing is left");
 }
 
 #[test]

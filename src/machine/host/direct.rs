@@ -11,6 +11,7 @@ use crate::machine::MachineError;
 use crate::machine::cgroup::Hierarchies;
 use crate::machine::limits::Limits;
 use crate::machine::spec::CgroupOwner;
+use crate::machine::sys;
 
 /// Supervisors are children of this process.
 pub(in crate::machine) struct Direct;
@@ -36,7 +37,10 @@ impl Host for Direct {
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError> {
         // The running program, even if its file has been replaced since.
-        let child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        // Ctrl-C in the terminal is for postroj, which then ends the supervisor.
+        sys::lead_session(command.as_std_mut());
+        let child = command
             .arg0("postroj")
             .arg(SUPERVISE_COMMAND)
             .current_dir("/")

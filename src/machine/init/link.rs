@@ -19,6 +19,8 @@ pub(in crate::machine) struct Link {
     /// Blocks until there is a command; nothing is heard before.
     socket: StdUnixStream,
     lines: Option<Lines<BufReader<UnixStream>>>,
+    /// Signals for the command to come.
+    pending: Vec<i32>,
 }
 
 impl Link {
@@ -29,13 +31,9 @@ impl Link {
         let link = Self {
             socket: ours,
             lines: None,
+            pending: Vec::new(),
         };
         Ok((link, theirs.into()))
-    }
-
-    /// Whether a command has been sent.
-    pub(in crate::machine) fn is_running(&self) -> bool {
-        self.lines.is_some()
     }
 
     /// Has the command run, on these descriptors.
@@ -45,14 +43,17 @@ impl Link {
         let reading = self.socket.try_clone()?;
         reading.set_nonblocking(true)?;
         self.lines = Some(BufReader::new(UnixStream::from_std(reading)?).lines());
+        for number in std::mem::take(&mut self.pending) {
+            self.signal(number);
+        }
         Ok(())
     }
 
-    /// Sends the command a signal. One that has ended needs none.
-    pub(in crate::machine) fn signal(&self, number: i32) {
-        if self.is_running()
-            && let Ok(line) = line(&Request::Signal(number))
-        {
+    /// Sends the command a signal, as soon as there is one. One that has ended needs none.
+    pub(in crate::machine) fn signal(&mut self, number: i32) {
+        if self.lines.is_none() {
+            self.pending.push(number);
+        } else if let Ok(line) = line(&Request::Signal(number)) {
             let _ = wire::send(&self.socket, &line, &[]);
         }
     }

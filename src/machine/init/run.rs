@@ -99,10 +99,14 @@ fn start(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Pid, Failure> {
     command.args(arguments).env_clear();
     let variables = job.env.iter().filter_map(|set| set.split_once('='));
     command.envs(variables);
-    let [input, output, errors] = match job.terminal {
-        Some(size) => terminal(job, size, &descriptors).map_err(other)?,
-        None => <[OwnedFd; 3]>::try_from(descriptors)
-            .map_err(|_| Failure::Other("the standard descriptors are missing".to_owned()))?,
+    let missing = || Failure::Other("the standard descriptors are missing".to_owned());
+    let (master, [input, output, errors]) = match job.terminal {
+        Some(size) => {
+            let taker = descriptors.into_iter().next().ok_or_else(missing)?;
+            let (master, slaves) = terminal(job, size).map_err(other)?;
+            (Some((UnixStream::from(taker), master)), slaves)
+        }
+        None => (None, descriptors.try_into().map_err(|_| missing())?),
     };
     command
         .stdin(Stdio::from(input))
@@ -117,7 +121,13 @@ fn start(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Pid, Failure> {
     );
     match command.spawn() {
         // It is waited for by its number, with all the others.
-        Ok(child) => Ok(Pid::from_child(&child)),
+        Ok(child) => {
+            // Only now does what is typed there have somebody to interrupt.
+            if let Some((taker, master)) = master {
+                wire::send(&taker, b"\n", &[master.as_fd()]).map_err(other)?;
+            }
+            Ok(Pid::from_child(&child))
+        }
         Err(error) => {
             let (program, errno) = (program.clone(), error.raw_os_error().unwrap_or_default());
             Err(match error.kind() {
@@ -144,9 +154,8 @@ fn enter(path: &str) -> Result<(), Failure> {
     })
 }
 
-/// Makes a terminal of the container's own, and sends its master away.
-fn terminal(job: &Job, size: (u16, u16), descriptors: &[OwnedFd]) -> io::Result<[OwnedFd; 3]> {
-    let taker = descriptors.first().ok_or(io::ErrorKind::NotFound)?;
+/// Makes a terminal of the container's own: its master, and what the command reads and writes.
+fn terminal(job: &Job, size: (u16, u16)) -> io::Result<(OwnedFd, [OwnedFd; 3])> {
     let master =
         rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     rustix::pty::unlockpt(&master)?;
@@ -165,7 +174,6 @@ fn terminal(job: &Job, size: (u16, u16), descriptors: &[OwnedFd]) -> io::Result<
             ws_ypixel: 0,
         },
     )?;
-    let taker = UnixStream::from(taker.try_clone()?);
-    wire::send(&taker, b"\n", &[master.as_fd()])?;
-    Ok([slave.try_clone()?, slave.try_clone()?, slave])
+    let slaves = [slave.try_clone()?, slave.try_clone()?, slave];
+    Ok((master, slaves))
 }

@@ -69,7 +69,7 @@ impl Command {
     }
 
     /// Sends it a signal.
-    pub(super) fn signal(&self, number: i32) {
+    pub(super) fn signal(&mut self, number: i32) {
         self.link.signal(number);
     }
 

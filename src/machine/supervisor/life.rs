@@ -113,7 +113,7 @@ impl Supervisor<'_> {
                 word = lifeline.next() => match word {
                     Word::Detach => self.record(leader.unwrap_or_default(), true)?,
                     Word::Reboot => {}
-                    Word::Signal(number) => if let Some(command) = &self.command {
+                    Word::Signal(number) => if let Some(command) = &mut self.command {
                         command.signal(number);
                     },
                     Word::Gone => break Reason::Asked,

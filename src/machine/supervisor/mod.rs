@@ -46,8 +46,6 @@ pub fn supervise() -> io::Result<()> {
     let null = File::options().read(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     let (spec, descriptors) = read_spec(&socket)?;
-    // Ctrl-C in the terminal is for postroj, which then ends us. A unit's process leads already.
-    let _ = rustix::process::setsid();
     let lock = match runtime::claim(&spec.directory) {
         Ok(Some(lock)) => lock,
         Ok(None) => return (&socket).write_all(&Told::Taken.line()?),
