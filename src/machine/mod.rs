@@ -83,7 +83,7 @@ pub use terminal::{relay, terminal_size};
 pub use users::check_private_users;
 
 use moves::QuickMoves;
-use running::{Launch, Running};
+use running::{Ended, Launch, Running};
 use spec::Payload;
 use steps::Moment;
 
@@ -177,11 +177,7 @@ impl Machine {
             mut running, steps, ..
         } = self;
         if let Ok(Err(source)) = asked {
-            return Err(MachineError::NoGuest {
-                machine: running.name().to_owned(),
-                source,
-                console: console_of_end(running).await,
-            });
+            return Err(no_guest(running, source).await);
         }
         let leader = match timeout_at(deadline, running.ready()).await {
             Ok(Ok((leader, _))) => leader,
@@ -258,11 +254,21 @@ async fn connect(
         .unwrap_or_else(|_| Err(GuestError::NoBus(std::io::ErrorKind::TimedOut.into())));
     match connected {
         Ok(guest) => Ok((running, guest)),
-        Err(source) => Err(MachineError::NoGuest {
-            machine: running.name().to_owned(),
+        Err(source) => Err(no_guest(running, source).await),
+    }
+}
+
+/// Ends a container that cannot be talked to; gives why that is so, which is what its supervisor has
+/// to say of it if there is anything.
+async fn no_guest(running: Running, source: GuestError) -> MachineError {
+    let machine = running.name().to_owned();
+    match running.end().await {
+        Ok(Ended { console, .. }) => MachineError::NoGuest {
+            machine,
             source,
-            console: console_of_end(running).await,
-        }),
+            console,
+        },
+        Err(error) => error,
     }
 }
 

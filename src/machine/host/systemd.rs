@@ -39,8 +39,12 @@ impl Systemd {
 impl Systemd {
     /// The units that systemd forgets from now on.
     async fn removals(&self) -> Result<UnitRemovedStream, MachineError> {
-        self.manager.subscribe().await.map_err(host_bus)?;
-        self.manager.receive_unit_removed().await.map_err(host_bus)
+        let (removed, ()) = tokio::try_join!(
+            self.manager.receive_unit_removed(),
+            self.manager.subscribe()
+        )
+        .map_err(host_bus)?;
+        Ok(removed)
     }
 }
 
@@ -56,16 +60,15 @@ impl Host for Systemd {
 
     async fn names_in_use(&self) -> Result<Vec<String>, MachineError> {
         let machined = MachinedProxy::new(&self.bus).await.map_err(host_bus)?;
-        let known = machined
-            .list_machines()
-            .await
-            .map_err(MachineError::Machined)?;
         // A unit may outlive its machine for a moment, or be somebody else's.
-        let units = self
-            .manager
-            .list_units_by_patterns(&[], &[&format!("{PREFIX}*.service")])
-            .await
-            .map_err(host_bus)?;
+        let pattern = format!("{PREFIX}*.service");
+        let patterns = [pattern.as_str()];
+        let (known, units) = tokio::join!(
+            machined.list_machines(),
+            self.manager.list_units_by_patterns(&[], &patterns)
+        );
+        let known = known.map_err(MachineError::Machined)?;
+        let units = units.map_err(host_bus)?;
         let units = units
             .into_iter()
             .filter_map(|unit| unit.0.strip_suffix(".service").map(str::to_owned));
@@ -82,7 +85,6 @@ impl Host for Systemd {
         limits: &Limits,
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError> {
-        let removed = self.removals().await?;
         let unit = format!("{machine}.service");
         let program = std::env::current_exe().map_err(|source| MachineError::Host {
             action: "find the path of the running program",
@@ -133,14 +135,16 @@ impl Host for Systemd {
         if let Some(processors) = &limits.processors {
             properties.push(("AllowedCPUs", limits::mask(processors).into()));
         }
-        let started = self
-            .manager
-            .start_transient_unit(&unit, "fail", &properties, &[])
-            .await;
+        // systemd takes up what is said to it in turn, so it is subscribed to before the unit can end.
+        let (removed, started) = tokio::join!(
+            self.removals(),
+            self.manager
+                .start_transient_unit(&unit, "fail", &properties, &[])
+        );
         match started {
             Ok(_) => Ok(Some(Box::new(Unit {
                 name: unit,
-                removed,
+                removed: removed?,
             }))),
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == UNIT_EXISTS => Ok(None),
             Err(source) => Err(MachineError::Unit { unit, source }),
