@@ -158,6 +158,35 @@ impl Hierarchies {
         }
     }
 
+    /// The cgroups that limit `machine` where the host's systemd does not: one that runs in a container
+    /// itself leaves version 1 controllers alone, whatever a unit's properties say. `own` is the
+    /// `/proc/<pid>/cgroup` of a process of that unit's.
+    pub(super) fn unmanaged(&self, machine: &str, own: &str) -> Option<Cgroups> {
+        let unit = format!("{machine}.service");
+        let is_unmanaged = |hierarchy: &&Hierarchy| {
+            let is_limiting = |kind: &&String| LIMITING.contains(&kind.as_str());
+            hierarchy.version == 1
+                && hierarchy
+                    .kinds
+                    .iter()
+                    .find(is_limiting)
+                    .is_some_and(|kind| {
+                        !controller_path(own, kind)
+                            .is_some_and(|path| Path::new(path).ends_with(&unit))
+                    })
+        };
+        let directories: Vec<PathBuf> = self
+            .0
+            .iter()
+            .filter(is_unmanaged)
+            .map(|hierarchy| hierarchy.mount_point.join(PARENT).join(machine))
+            .collect();
+        (!directories.is_empty()).then_some(Cgroups {
+            directories,
+            unified: None,
+        })
+    }
+
     /// Kills what runs in the container `machine`, whose init is `leader`, all at once: the kernel
     /// then buries the processes side by side, and not one after the other behind their init.
     ///
@@ -179,19 +208,13 @@ impl Hierarchies {
         let own = fs::read_to_string(format!("/proc/{leader}/cgroup")).ok()?;
         let memory = |hierarchy: &&Hierarchy| hierarchy.kinds.iter().any(|kind| kind == "memory");
         if let Some(hierarchy) = self.0.iter().find(memory) {
-            let path = own.lines().find_map(|line| {
-                let (_, line) = line.split_once(':')?;
-                let (kinds, path) = line.split_once(':')?;
-                kinds
-                    .split(',')
-                    .any(|kind| kind == "memory")
-                    .then_some(path)
-            })?;
+            let path = controller_path(&own, "memory")?;
             let directory = hierarchy.mount_point.join(path.trim_start_matches('/'));
             return Some(directory.join("memory.oom_control"));
         }
         // What systemd-nspawn has made for the container's processes goes when they do.
         let path = unified_path(&own)?;
+        let path = path.strip_suffix("/init.scope").unwrap_or(path);
         let path = path.strip_suffix("/payload").unwrap_or(path);
         Some(self.unified()?.join(path).join("memory.events"))
     }
@@ -214,6 +237,17 @@ impl Hierarchies {
     }
 }
 
+/// Whether the kernel has killed a process for want of memory, by what [`Hierarchies::memory_events`]
+/// gives.
+pub(super) fn has_run_out_of_memory(events: &Path) -> bool {
+    fs::read_to_string(events).is_ok_and(|events| {
+        events
+            .lines()
+            .filter_map(|line| line.strip_prefix("oom_kill "))
+            .any(|count| count.trim() != "0")
+    })
+}
+
 /// The cgroups of one machine.
 #[derive(Debug, Clone)]
 pub(super) struct Cgroups {
@@ -224,7 +258,8 @@ pub(super) struct Cgroups {
 impl Cgroups {
     /// Makes them, and opens the files by which a process joins them.
     pub(super) fn create(&self, limits: &Limits) -> io::Result<Vec<OwnedFd>> {
-        self.directories
+        let joined = self
+            .directories
             .iter()
             .map(|directory| {
                 create_directory(directory).map_err(|error| {
@@ -239,7 +274,15 @@ impl Cgroups {
                     .open(directory.join("cgroup.procs"))
                     .map(OwnedFd::from)
             })
-            .collect()
+            .collect::<io::Result<_>>()?;
+        let version = if self.directories.len() == 1 && self.unified.is_some() {
+            2
+        } else {
+            1
+        };
+        let directories: Vec<&Path> = self.directories.iter().map(PathBuf::as_path).collect();
+        check_asked(&directories, limits, version)?;
+        Ok(joined)
     }
 
     /// Sets limits in one of them, as far as its hierarchy has the controllers.
@@ -347,6 +390,21 @@ impl Cgroups {
     }
 }
 
+/// Whether those limits that the user has asked for can be kept in these cgroups: a controller that is
+/// missing keeps none.
+pub(super) fn check_asked(directories: &[&Path], limits: &Limits, version: u8) -> io::Result<()> {
+    for (name, _, is_asked) in limits.files(version) {
+        // Not every kernel counts swap, and processors are kept to by affinity as well.
+        let is_needed = is_asked && !name.contains("sw") && !name.starts_with("cpuset");
+        if is_needed && !directories.iter().any(|at| at.join(name).exists()) {
+            return Err(io::Error::other(format!(
+                "cannot set the limit {name}: this host has no cgroup controller for it"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Makes a cgroup as it was before systemd-nspawn used it: without those that it has made below, and
 /// one that processes can join, for in version 2 a cgroup that hands controllers on takes none.
 pub(super) fn vacate(directory: &Path) -> io::Result<()> {
@@ -395,6 +453,17 @@ fn hand_on(directory: &Path, file: &str) -> bool {
 /// cgroups(7).
 pub(super) fn unified_path(cgroup: &str) -> Option<&str> {
     cgroup.lines().find_map(|line| line.strip_prefix("0::/"))
+}
+
+/// The path of a process's cgroup below the root of the version 1 hierarchy of a controller, in its
+/// `/proc/<pid>/cgroup`; cgroups(7).
+fn controller_path<'a>(cgroup: &'a str, controller: &str) -> Option<&'a str> {
+    cgroup.lines().find_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (kinds, path) = line.split_once(':')?;
+        let is_here = kinds.split(',').any(|kind| kind == controller);
+        is_here.then_some(path)
+    })
 }
 
 /// Makes a cgroup and its parent, which a neighbour may be removing at this moment.
@@ -465,62 +534,4 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HYBRID: &str = "\
-30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
-31 30 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
-32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
-33 30 0:29 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
-34 30 0:30 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
-35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup rw
-36 30 0:31 /x /sys/fs/cgroup/other rw,relatime - cgroup2 cgroup rw
-";
-
-    #[test]
-    fn finds_the_hierarchies_of_a_hybrid_host() {
-        let hierarchies = Hierarchies::parse(HYBRID);
-        assert_eq!(hierarchies.layout(), Layout::Hybrid);
-        assert_eq!(
-            hierarchies.unified(),
-            Some(Path::new("/sys/fs/cgroup/unified"))
-        );
-    }
-
-    #[test]
-    fn a_hybrid_host_gets_one_cgroup_for_each_hierarchy_that_matters() {
-        let cgroups = Hierarchies::parse(HYBRID).of_machine("postroj-x");
-        let expected: Vec<PathBuf> = ["cpu", "memory", "systemd", "unified"]
-            .iter()
-            .map(|name| PathBuf::from(format!("/sys/fs/cgroup/{name}/postroj/postroj-x")))
-            .collect();
-        assert_eq!(cgroups.directories, expected);
-    }
-
-    #[test]
-    fn a_payload_is_that_of_its_machine() {
-        let of = |path| payload("postroj-x", path);
-        let direct = "postroj/postroj-x/payload/init.scope";
-        assert_eq!(of(direct), Some(Path::new("postroj/postroj-x/payload")));
-        let unit = "machine.slice/postroj-x.service/payload/system.slice/dbus.service";
-        assert_eq!(
-            of(unit),
-            Some(Path::new("machine.slice/postroj-x.service/payload"))
-        );
-        assert_eq!(of("postroj/postroj-y/payload/init.scope"), None);
-        assert_eq!(of("postroj/postroj-x"), None);
-        assert_eq!(of("init.scope"), None);
-    }
-
-    #[test]
-    fn a_unified_host_gets_one() {
-        let hierarchies =
-            Hierarchies::parse("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
-        assert_eq!(hierarchies.layout(), Layout::Unified);
-        assert_eq!(
-            hierarchies.of_machine("postroj-x").directories,
-            [PathBuf::from("/sys/fs/cgroup/postroj/postroj-x")]
-        );
-    }
-}
+mod tests;

@@ -134,6 +134,14 @@ impl Limits {
         files
     }
 
+    /// Whether the user has asked for one that a cgroup has to keep; processors are kept to by affinity
+    /// as well.
+    pub(super) fn is_any_asked(&self) -> bool {
+        let needs =
+            |(name, _, is_asked): &(&str, String, bool)| *is_asked && *name != "cpuset.cpus";
+        self.files(1).iter().any(needs)
+    }
+
     /// How much may be moved to swap, in bytes.
     pub(super) fn swap(&self) -> u64 {
         let both = self.memory_swap.unwrap_or_default();

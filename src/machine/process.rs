@@ -4,7 +4,7 @@ use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
 pub use super::init::Failure;
-use super::init::{Identity, Job};
+use super::init::{Answer, Identity, Job};
 use super::rootfs::Rootfs;
 
 /// The search path of a command whose environment has none, as other container tools have it.
@@ -99,6 +99,16 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// What an init tells of a command; `None` if it goes on.
+    pub(super) fn told_by(answer: Answer) -> Option<Self> {
+        match answer {
+            Answer::Started => None,
+            Answer::Failed(failure) => Some(Self::Failed(failure)),
+            Answer::Exited(code) => Some(Self::Exited(code)),
+            Answer::Killed(signal) => Some(Self::Killed(signal)),
+        }
+    }
+
     /// As a shell has it in `$?`: the exit code, 128 and the signal, 126 for what cannot be executed, 127
     /// for what is not there; 125 where something else was in the way.
     pub fn code(&self) -> i32 {

@@ -88,11 +88,12 @@ fn each_bites_directly() {
     assert_eq!(pids.trim(), "150");
 }
 
-/// The host's systemd is told of them. Whether they bite is its business; here, where it is in a
-/// container itself and is given no controllers, they cannot.
+/// The host's systemd is told of them. Here, where it is in a container itself and leaves controllers of
+/// version 1 alone, the supervisor keeps them.
 #[test]
-fn each_is_a_property_on_a_host_with_systemd() {
+fn each_bites_on_a_host_with_systemd() {
     let place = Place::systemd(&[IMAGE]);
+    bite(&place);
     place
         .pkgprobe(IMAGE, ["--check-unit", "systemd-journald", "--keep"])
         .args(LIMITS)
@@ -111,6 +112,16 @@ fn each_is_a_property_on_a_host_with_systemd() {
         .postroj(["stop", "postroj-debian-bookworm"])
         .run()
         .exits(0);
+    assert_eq!(place.nested().map(limiting), Some(Vec::new()));
+}
+
+/// The cgroups of postroj's own in a nested host's hierarchies of version 1.
+fn limiting(nested: &crate::support::nested::Nested) -> Vec<String> {
+    let memory = nested.root().join("sys/fs/cgroup/memory/postroj");
+    let entries = fs::read_dir(memory).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    let names = directories.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.collect()
 }
 
 /// A package that writes 400 MB, to the disk and to memory that hold it or do not.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::machine::cgroup::Hierarchies;
+use crate::machine::cgroup::{Hierarchies, has_run_out_of_memory};
 use crate::machine::init::{Answer, Job, Link};
 use crate::machine::process::{Ending, Process, ProcessEnd};
 use crate::machine::root::Assembled;
@@ -94,11 +94,8 @@ impl Command {
     }
 
     fn heard(&mut self, answer: Answer) -> bool {
-        let ending = match answer {
-            Answer::Started => return true,
-            Answer::Failed(failure) => Ending::Failed(failure),
-            Answer::Exited(code) => Ending::Exited(code),
-            Answer::Killed(signal) => Ending::Killed(signal),
+        let Some(ending) = Ending::told_by(answer) else {
+            return true;
         };
         self.end = Some(ProcessEnd {
             ending,
@@ -119,13 +116,8 @@ impl Command {
     }
 
     fn has_run_out_of_memory(&self) -> bool {
-        let events = self.memory_events.as_ref().map(std::fs::read_to_string);
-        let Some(Ok(events)) = events else {
-            return false;
-        };
-        events
-            .lines()
-            .filter_map(|line| line.strip_prefix("oom_kill "))
-            .any(|count| count.trim() != "0")
+        self.memory_events
+            .as_deref()
+            .is_some_and(has_run_out_of_memory)
     }
 }

@@ -93,6 +93,8 @@ struct Supervisor<'a> {
     cgroups: Option<Cgroups>,
     /// The cgroup of the host's unit, where version 2 is all that there is.
     unit_cgroup: Option<PathBuf>,
+    /// What limits the container where the host's systemd does not.
+    limiting: Option<Cgroups>,
     joined: Vec<OwnedFd>,
     /// What is run where no system is booted.
     command: Option<Command>,
@@ -119,17 +121,7 @@ impl<'a> Supervisor<'a> {
             Payload::Boot { .. } | Payload::Script(_) => None,
         };
         let hierarchies = Hierarchies::load()?;
-        let (cgroups, unit_cgroup, joined) = match spec.cgroups {
-            CgroupOwner::Supervisor => {
-                let cgroups = hierarchies.of_machine(&spec.machine);
-                let joined = cgroups.create(&spec.isolation.limits)?;
-                (Some(cgroups), None, joined)
-            }
-            CgroupOwner::Systemd => match step_aside(&hierarchies)? {
-                Some((unit, procs)) => (None, Some(unit), vec![procs]),
-                None => (None, None, Vec::new()),
-            },
-        };
+        let own = Own::join(spec, &hierarchies)?;
         std::mem::forget(undo);
         Ok(Self {
             spec,
@@ -138,9 +130,10 @@ impl<'a> Supervisor<'a> {
             root,
             compose,
             hierarchies,
-            cgroups,
-            unit_cgroup,
-            joined,
+            cgroups: own.cgroups,
+            unit_cgroup: own.unit,
+            limiting: own.limiting,
+            joined: own.joined,
             command,
         })
     }
@@ -151,7 +144,7 @@ impl<'a> Supervisor<'a> {
         }
         let mut console = Console::default();
         let outcome = self.run(reader, &mut teller, &mut console).await;
-        if let Some(cgroups) = &self.cgroups {
+        for cgroups in self.cgroups.iter().chain(&self.limiting) {
             cgroups.kill();
             if let Err(error) = cgroups.remove(END_PATIENCE) {
                 console.push(format!("postroj: cannot remove the cgroups: {error}\n").as_bytes());
@@ -183,9 +176,7 @@ struct Undo<'a>(&'a Spec);
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
-        if self.0.cgroups == CgroupOwner::Supervisor
-            && let Ok(hierarchies) = Hierarchies::load()
-        {
+        if let Ok(hierarchies) = Hierarchies::load() {
             let _ = hierarchies
                 .of_machine(&self.0.machine)
                 .remove(Duration::ZERO);
@@ -194,6 +185,60 @@ impl Drop for Undo<'_> {
             let _ = runtime::remove_directory(&self.0.directory);
         }
     }
+}
+
+/// The cgroups of a machine, and what a process joins them by.
+#[derive(Default)]
+struct Own {
+    cgroups: Option<Cgroups>,
+    unit: Option<PathBuf>,
+    limiting: Option<Cgroups>,
+    joined: Vec<OwnedFd>,
+}
+
+impl Own {
+    fn join(spec: &Spec, hierarchies: &Hierarchies) -> io::Result<Self> {
+        let limits = &spec.isolation.limits;
+        if spec.cgroups == CgroupOwner::Supervisor {
+            let cgroups = hierarchies.of_machine(&spec.machine);
+            return Ok(Self {
+                joined: cgroups.create(limits)?,
+                cgroups: Some(cgroups),
+                ..Self::default()
+            });
+        }
+        if let Some((unit, procs)) = step_aside(hierarchies)? {
+            cgroup::check_asked(&[&unit], limits, 2)?;
+            return Ok(Self {
+                unit: Some(unit),
+                joined: vec![procs],
+                ..Self::default()
+            });
+        }
+        let own = std::fs::read_to_string("/proc/self/cgroup")?;
+        let Some(limiting) = hierarchies.unmanaged(&spec.machine, &own) else {
+            return Ok(Self::default());
+        };
+        match limiting.create(limits) {
+            Ok(joined) => Ok(Self {
+                limiting: Some(limiting),
+                joined,
+                ..Self::default()
+            }),
+            // Often nobody may make cgroups there, and nobody has asked for a limit.
+            Err(_) if !limits.is_any_asked() => Ok(Self::default()),
+            Err(error) => Err(unlimited(&error)),
+        }
+    }
+}
+
+/// Why a limit that was asked for would not be kept.
+fn unlimited(error: &io::Error) -> io::Error {
+    let text = format!(
+        "the host's systemd keeps no limits by the cgroup controllers of version 1 that it has, and postroj \
+         cannot either: {error}"
+    );
+    io::Error::new(error.kind(), text)
 }
 
 /// On a version 2 host, leaves the unit's cgroup for one below it, so that systemd-nspawn can hand

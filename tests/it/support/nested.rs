@@ -100,7 +100,24 @@ impl Nested {
             directory,
         };
         host.wait_until_ready(&ready);
+        host.remount_controllers("rw");
         host
+    }
+
+    /// Lets the host have its controllers of version 1, `rw` or `ro`, which systemd-nspawn lets nobody
+    /// have: limits are kept by them.
+    pub(crate) fn remount_controllers(&self, how: &str) {
+        for controller in ["memory", "cpu", "pids"] {
+            let mounted = format!("/sys/fs/cgroup/{controller}");
+            if !Path::new(&mounted).is_dir() {
+                continue;
+            }
+            let options = format!("remount,bind,{how}");
+            let leader = self.leader.to_string();
+            let enter = ["--mount", "--target", &leader, "--"];
+            let mount = ["mount", "-o", &options, &mounted];
+            process::tool("nsenter", &[&enter[..], &mount].concat());
+        }
     }
 
     fn wait_until_ready(&mut self, ready: &UnixDatagram) {
