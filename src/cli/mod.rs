@@ -283,7 +283,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
             Command::Logout(command) => command.run(output),
             Command::Pkgprobe(command) => command.run(&settings, output).await,
             Command::Selftest(command) => command.run(&settings, output).await,
-            Command::Run(command) => command.run(&settings, output).await,
+            Command::Run(command) => Box::pin(command.run(&settings, output)).await,
             Command::Machines(command) => command.run(output),
             Command::Stop(command) => command.run(output).await,
             Command::Shell(command) => command.run().await,

@@ -1,12 +1,15 @@
-//! A container that boots no system and runs one command.
+//! A container for one command.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::booted::Booted;
 use super::isolation::Isolation;
 use super::process::{Process, ProcessEnd};
+use super::profile::Profile;
 use super::runtime::PREFIX;
 use super::shape::Shape;
 use super::spec::{Payload, SIGNAL};
@@ -15,6 +18,15 @@ use super::{Launch, MachineError, Running};
 
 /// How many lines systemd-nspawn's reasons have at most; more are a command's.
 const SAID: usize = 5;
+
+/// The image's system, where it is booted before the command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct System {
+    /// What of it is started.
+    pub profile: Profile,
+    /// How long it may take until it is up.
+    pub timeout: Duration,
+}
 
 /// A container to start.
 #[derive(Debug, Clone)]
@@ -32,6 +44,8 @@ pub struct Command {
     pub shape: Shape,
     /// The directory on whose disk it writes, if it writes on one.
     pub storage: PathBuf,
+    /// The system that is booted first; the command runs alone if there is none.
+    pub system: Option<System>,
     /// The command.
     pub process: Process,
 }
@@ -78,24 +92,46 @@ impl Terminal {
 
 /// Sends signals to the command of a container.
 #[derive(Debug)]
-pub struct Signaller(UnixStream);
+pub struct Signaller {
+    pub(super) socket: UnixStream,
+    /// What is said for a signal.
+    pub(super) line: fn(i32) -> Vec<u8>,
+}
 
 impl Signaller {
     /// Sends one, by its number. One that comes early is for the command from its first moment; one that
     /// comes after its end is for nobody.
     pub fn send(&self, number: i32) -> io::Result<()> {
-        wire::send(&self.0, format!("{SIGNAL}{number}\n").as_bytes(), &[])
+        wire::send(&self.socket, &(self.line)(number), &[])
     }
 }
 
 /// A container that runs one command. Dropping it ends the container, and blocks until it has ended.
-pub struct Container {
-    running: Running,
+pub struct Container(Kind);
+
+/// Who looks after the command.
+enum Kind {
+    /// The supervisor, with nothing in the container but the command.
+    Alone(Running),
+    /// We, with a system around it.
+    Booted(Box<Booted>),
 }
 
 impl Container {
     /// Starts it.
     pub async fn start(command: Command, stdio: Stdio) -> Result<Self, MachineError> {
+        let descriptors = match stdio {
+            Stdio::Streams {
+                stdin,
+                stdout,
+                stderr,
+            } => vec![stdin, stdout, stderr],
+            Stdio::Terminal(socket) => vec![socket],
+        };
+        if let Some(system) = command.system {
+            let booted = Booted::start(command, system, descriptors).await?;
+            return Ok(Self(Kind::Booted(Box::new(booted))));
+        }
         let wanted = command.name.as_ref().unwrap_or(&command.image);
         let running = Running::start(Launch {
             wanted: format!("{PREFIX}{wanted}"),
@@ -107,58 +143,73 @@ impl Container {
             isolation: command.isolation,
             payload: Payload::Command(Box::new(command.process)),
             shape: command.shape,
-            descriptors: match stdio {
-                Stdio::Streams {
-                    stdin,
-                    stdout,
-                    stderr,
-                } => vec![stdin, stdout, stderr],
-                Stdio::Terminal(socket) => vec![socket],
-            },
+            descriptors,
         })
         .await?;
-        Ok(Self { running })
+        Ok(Self(Kind::Alone(running)))
     }
 
     /// The machine's name.
     pub fn name(&self) -> &str {
-        self.running.name()
+        match &self.0 {
+            Kind::Alone(running) => running.name(),
+            Kind::Booted(booted) => booted.name(),
+        }
     }
 
     /// What the user should know of how it was put together.
     pub fn notes(&self) -> &[String] {
-        self.running.notes()
+        match &self.0 {
+            Kind::Alone(running) => running.notes(),
+            Kind::Booted(booted) => booted.notes(),
+        }
     }
 
     /// What sends the command signals, while its end is awaited.
     pub fn signaller(&self) -> io::Result<Signaller> {
-        self.running.socket().map(Signaller)
+        match &self.0 {
+            Kind::Alone(running) => Ok(Signaller {
+                socket: running.socket()?,
+                line: |number| format!("{SIGNAL}{number}\n").into_bytes(),
+            }),
+            Kind::Booted(booted) => booted.signaller(),
+        }
     }
 
     /// Waits until the command has ended, and nothing is left of the container.
     pub async fn ended(&mut self) -> Result<ProcessEnd, MachineError> {
-        let ended = self.running.ended().await?;
-        self.running.gone().await;
-        let machine = self.name().to_owned();
-        ended.process.ok_or_else(|| {
-            let lines = ended.console.lines().map(str::trim);
-            let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-            match said.as_slice() {
-                [_, ..] if said.len() <= SAID => MachineError::Assembly {
-                    machine,
-                    message: format!("systemd-nspawn: {}", said.join("; ")),
-                },
-                _ => MachineError::Died {
-                    machine,
-                    code: ended.code,
-                    console: ended.console,
-                },
-            }
-        })
+        match &mut self.0 {
+            Kind::Alone(running) => alone_ended(running).await,
+            Kind::Booted(booted) => booted.ended().await,
+        }
     }
 
     /// Ends the container, whatever the command does, and waits until nothing is left of it.
     pub async fn end(self) -> Result<(), MachineError> {
-        self.running.end().await.map(drop)
+        match self.0 {
+            Kind::Alone(running) => running.end().await.map(drop),
+            Kind::Booted(booted) => booted.end().await,
+        }
     }
+}
+
+async fn alone_ended(running: &mut Running) -> Result<ProcessEnd, MachineError> {
+    let ended = running.ended().await?;
+    running.gone().await;
+    let machine = running.name().to_owned();
+    ended.process.ok_or_else(|| {
+        let lines = ended.console.lines().map(str::trim);
+        let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        match said.as_slice() {
+            [_, ..] if said.len() <= SAID => MachineError::Assembly {
+                machine,
+                message: format!("systemd-nspawn: {}", said.join("; ")),
+            },
+            _ => MachineError::Died {
+                machine,
+                code: ended.code,
+                console: ended.console,
+            },
+        }
+    })
 }

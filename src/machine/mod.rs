@@ -10,6 +10,7 @@
 //! when a job has ended and when a unit has changed.
 
 mod bind;
+mod booted;
 mod build;
 mod bus;
 mod cgroup;
@@ -56,7 +57,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use build::{Build, BuildError, build};
 pub use cgroup::{Hierarchies, Layout};
-pub use container::{Command as ContainerCommand, Container, Signaller, Stdio, Terminal};
+pub use container::{Command as ContainerCommand, Container, Signaller, Stdio, System, Terminal};
 pub use error::MachineError;
 pub use guest::{
     COMMAND_UNITS, Command, ExitStatus, Guest, GuestError, Output, Properties, SocketUnit, Streams,
@@ -92,6 +93,9 @@ use steps::Moment;
 pub struct Boot {
     /// The image's name, as a part of a host name: the machine is `postroj-<name>`.
     pub image: String,
+    /// The machine is `postroj-<name>` or nothing; if nothing is said, a number is added to the image's
+    /// name where that is taken.
+    pub name: Option<String>,
     /// The image's layers, topmost first.
     pub lowers: Vec<PathBuf>,
     /// The directories of the host that it sees.
@@ -108,6 +112,8 @@ pub struct Boot {
     pub wanted: Vec<String>,
     /// How long it may take until systemd has started everything.
     pub timeout: Duration,
+    /// Whether commands are run in it as a [`Container`] does.
+    pub has_init: bool,
 }
 
 /// A container that is up.
@@ -125,7 +131,7 @@ impl Machine {
         let began = Moment::now();
         let _quick = QuickMoves::begin();
         let mut running = Running::start(Launch {
-            wanted: format!("{PREFIX}{}", boot.image),
+            wanted: format!("{PREFIX}{}", boot.name.as_ref().unwrap_or(&boot.image)),
             image: boot.image.clone(),
             lowers: boot.lowers,
             writable: boot.isolation.limits.writable(&boot.storage),
@@ -133,9 +139,10 @@ impl Machine {
             isolation: boot.isolation,
             payload: Payload::Boot {
                 masks: boot.profile.masks(&boot.wanted),
+                has_init: boot.has_init,
             },
             shape: boot.shape,
-            exact: false,
+            exact: boot.name.is_some(),
             descriptors: Vec::new(),
         })
         .await?;

@@ -127,17 +127,21 @@ pub(super) fn assemble(spec: &Spec) -> io::Result<Assembled> {
     hide_nspawn_state(spec)?;
     let inside = Rootfs::open(&root)?.owned_by(users.as_ref().map(PrivateUsers::base));
     let masks = match &spec.payload {
-        Payload::Boot { masks } => Masks::put(masks, &inside)?,
+        Payload::Boot { masks, .. } => Masks::put(masks, &inside)?,
         Payload::Script(_) | Payload::Command(_) => Masks::default(),
     };
     furnish(spec, &inside)?;
     bind::make_targets(&spec.shape.mounts, &inside)?;
-    let mut init = None;
     if let Payload::Command(_) = &spec.payload {
         // First, for more may be bound below.
         binds.splice(0..0, bind::keep_run(&inside, &scratch)?);
-        init = Some(init::show(&scratch.join("init"))?);
     }
+    let init = match &spec.payload {
+        Payload::Command(_) | Payload::Boot { has_init: true, .. } => {
+            Some(init::show(&scratch.join("init"))?)
+        }
+        Payload::Boot { .. } | Payload::Script(_) => None,
+    };
     // What is written to them has to fit where the rest is written.
     let below = match &spec.writable {
         Writable::Disk { .. } => disk(&scratch),

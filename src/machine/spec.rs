@@ -98,6 +98,8 @@ pub(super) enum Payload {
     Boot {
         /// What is a link to `/dev/null` until it is up, as paths below the root.
         masks: Vec<String>,
+        /// Whether it is shown our init, for a command to be run below it.
+        has_init: bool,
     },
     /// A shell script, without systemd.
     Script(String),

@@ -8,9 +8,7 @@ use futures_util::future::join;
 use super::checking;
 use super::configuration::{Configuration, Edits};
 use super::snapshot::Snapshot;
-use super::{
-    Keep, Phase, Problem, Run, Supplies, UpgradeFrom, complete, evidence, leftovers, removed, room,
-};
+use super::{Keep, Phase, Problem, Run, Supplies, UpgradeFrom, evidence, leftovers, removed, room};
 use crate::image::ReadyImage;
 use crate::install::{
     Caching, InstallError, Installed, Item, Removal, install, install_version, remove,
@@ -103,7 +101,7 @@ impl<'r, 'p> Course<'r, 'p> {
             let is_trimmed = plan.profile == Profile::Trimmed;
             let looking = async {
                 if is_trimmed && (has_packages || plan.keep == Keep::Always) {
-                    complete(guest, plan.profile).await?;
+                    guest.complete(plan.profile).await?;
                 }
                 Before::look(guest, &plan.checks).await
             };
@@ -113,7 +111,7 @@ impl<'r, 'p> Course<'r, 'p> {
             let mut before = before?;
             if is_trimmed && !before.are_loaded() {
                 // It may be another name of one that the boot has left out.
-                complete(guest, plan.profile).await?;
+                guest.complete(plan.profile).await?;
                 before = Before::look(guest, &plan.checks).await?;
             }
             let snapshot = if has_purge {

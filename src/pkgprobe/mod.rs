@@ -234,7 +234,7 @@ pub async fn run(
             if plan.keep == Keep::OnFailure && plan.profile == Profile::Trimmed {
                 // Whoever looks around needs what the boot has left out. A guest that does not
                 // answer any more is kept as it is.
-                let complete = complete(machine.guest(), plan.profile);
+                let complete = machine.guest().complete(plan.profile);
                 let _ = tokio::time::timeout(LAST_WORDS, complete).await;
             }
             let kept = machine.keep().await.map(drop);
@@ -506,6 +506,8 @@ impl Run<'_> {
         let step = Step::start(&self.context.progress, format!("boot {}", image.name), None);
         let machine = Machine::boot(Boot {
             image: self.plan.image.machine_name(),
+            name: None,
+            has_init: false,
             lowers: image.lowers.clone(),
             overlaid: caching.lease.iter().flat_map(Lease::overlaid).collect(),
             isolation: self.plan.isolation.clone(),
@@ -555,16 +557,6 @@ impl Run<'_> {
         });
         try_join_all(ready).await
     }
-}
-
-/// Makes good what a trimmed boot has left out and somebody may need.
-async fn complete(guest: &Guest, profile: Profile) -> Result<(), GuestError> {
-    // What the boot had masked is free again, which systemd has yet to notice.
-    guest.reload().await?;
-    for unit in profile.deferred() {
-        guest.start_unattended(unit).await?;
-    }
-    Ok(())
 }
 
 impl ImageReport {

@@ -5,12 +5,14 @@
 //! starts the container.
 
 use crate::image::{ImageConfig, ImageError, Images, PullOptions, Reference};
-use crate::machine::{Container, ContainerCommand, Isolation, MachineError, Process, Shape, Stdio};
+use crate::machine::{
+    Container, ContainerCommand, Isolation, MachineError, Process, Shape, Stdio, System,
+};
 
 /// A command to run in a container.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// The image, which need not be one that boots.
+    /// The image, which need not be one that boots unless it is to be booted.
     pub image: Reference,
     /// When its source is asked for it.
     pub pull: PullOptions,
@@ -32,6 +34,8 @@ pub struct Run {
     pub isolation: Isolation,
     /// What is particular about it.
     pub shape: Shape,
+    /// The image's system, if it is booted before the command runs.
+    pub system: Option<System>,
 }
 
 /// Why a command was not started.
@@ -57,7 +61,7 @@ impl Run {
         stdio: Stdio,
     ) -> Result<(Container, ImageConfig), RunError> {
         let pull = PullOptions {
-            as_is: true,
+            as_is: self.system.is_none(),
             ..self.pull.clone()
         };
         let image = images.pull(&self.image, &pull).await?;
@@ -71,6 +75,7 @@ impl Run {
             isolation: self.isolation.clone(),
             shape: self.shape.clone(),
             storage: images.storage().to_owned(),
+            system: self.system,
             process,
         };
         let container = Container::start(command, stdio).await?;
@@ -128,6 +133,7 @@ mod tests {
             name: None,
             isolation: Isolation::default(),
             shape: Shape::default(),
+            system: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! One file for each group of commands; the comments on the arguments are the help.
 
+mod boot;
 pub(super) mod checking;
 pub(super) mod choosing;
 pub(super) mod generate;

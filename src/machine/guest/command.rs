@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep, timeout};
-use zbus::{OwnedObjectPath, Variant};
+use zbus::{Fd, OwnedObjectPath, Variant};
 
 use super::link::{BACK_PATIENCE, PAUSE};
 use super::tap::{Tap, pull_any, streams};
@@ -356,6 +356,33 @@ impl Guest {
             state.exec_main_code,
             state.exec_main_status,
         ))
+    }
+
+    /// Starts a program as a service of its own, with `stdin` as its standard input, and does not wait
+    /// for it.
+    pub(in crate::machine) async fn start_service(
+        &self,
+        line: Vec<String>,
+        stdin: &OwnedFd,
+        description: String,
+    ) -> Result<(), GuestError> {
+        let program = line.first().cloned().unwrap_or_default();
+        let action = format!("run {program}");
+        let properties: [Property<'_>; 5] = [
+            ("Description", description.into()),
+            ("Type", "simple".into()),
+            ("ExecStart", Variant::from(vec![(program, line, false)])),
+            (
+                "StandardInputFileDescriptor",
+                Variant::from(Fd::from(stdin.as_fd())),
+            ),
+            ("StandardOutput", "journal".into()),
+        ];
+        let manager = self.link().manager;
+        let started = manager
+            .start_transient_unit(&unit_name(), "fail", &properties, &[])
+            .await;
+        asked(&action, started).map(drop)
     }
 
     async fn start_command<'a>(

@@ -27,6 +27,7 @@ pub use command::{
 pub use query::{Properties, SocketUnit};
 pub use unit::{Unit, UnitState};
 
+use super::profile::Profile;
 use super::rootfs::Rootfs;
 use super::space::Space;
 use super::users;
@@ -212,6 +213,16 @@ impl Guest {
                 source,
             })?;
         Ok(path)
+    }
+
+    /// Makes good what a trimmed boot has left out and somebody may need.
+    pub async fn complete(&self, profile: Profile) -> Result<(), GuestError> {
+        // What the boot had masked is free again, which systemd has yet to notice.
+        self.reload().await?;
+        for unit in profile.deferred() {
+            self.start_unattended(unit).await?;
+        }
+        Ok(())
     }
 
     /// Makes systemd read its unit files anew.

@@ -25,21 +25,40 @@ impl Shown {
         format!("--bind-ro={}:{TARGET}", self.directory.display())
     }
 
-    /// The command line that runs it; see ld.so(8) for running a program by its linker.
-    pub(in crate::machine) fn command(&self) -> Vec<String> {
-        let program = format!("{TARGET}/{PROGRAM}");
-        let mut command = match &self.linker {
-            Some(linker) => vec![
-                format!("{TARGET}/{linker}"),
-                "--library-path".to_owned(),
-                TARGET.to_owned(),
-                program,
-            ],
-            None => vec![program],
-        };
-        command.push(super::INIT_COMMAND.to_owned());
-        command
+    /// The command line that runs it.
+    pub(in crate::machine) fn command_line(&self) -> Vec<String> {
+        command_line(self.linker.as_deref())
     }
+}
+
+/// The command line that runs this program in a container to which it is shown.
+pub(in crate::machine) fn shown_command_line() -> io::Result<Vec<String>> {
+    let libraries = libraries(&fs::read_to_string("/proc/self/maps")?);
+    Ok(command_line(linker(&libraries).as_deref()))
+}
+
+/// See ld.so(8) for running a program by its linker.
+fn command_line(linker: Option<&str>) -> Vec<String> {
+    let program = format!("{TARGET}/{PROGRAM}");
+    let mut line = match linker {
+        Some(linker) => vec![
+            format!("{TARGET}/{linker}"),
+            "--library-path".to_owned(),
+            TARGET.to_owned(),
+            program,
+        ],
+        None => vec![program],
+    };
+    line.push(super::INIT_COMMAND.to_owned());
+    line
+}
+
+/// The name of the dynamic linker, which is one of a program's libraries.
+fn linker(libraries: &BTreeSet<PathBuf>) -> Option<String> {
+    libraries.iter().find_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        name.starts_with("ld").then(|| name.to_owned())
+    })
 }
 
 /// Puts the running program and what it is linked with together in `directory`, which is made. The
@@ -48,10 +67,7 @@ pub(in crate::machine) fn show(directory: &Path) -> io::Result<Shown> {
     fs::create_dir(directory)?;
     let program = fs::read_link("/proc/self/exe")?;
     let libraries = libraries(&fs::read_to_string("/proc/self/maps")?);
-    let linker = libraries.iter().find_map(|path| {
-        let name = path.file_name()?.to_str()?;
-        name.starts_with("ld").then(|| name.to_owned())
-    });
+    let linker = linker(&libraries);
     if linker.is_none() && !libraries.is_empty() {
         return Err(io::Error::other("cannot tell postroj's dynamic linker"));
     }

@@ -53,9 +53,14 @@ impl Link {
     pub(in crate::machine) fn signal(&mut self, number: i32) {
         if self.lines.is_none() {
             self.pending.push(number);
-        } else if let Ok(line) = line(&Request::Signal(number)) {
-            let _ = wire::send(&self.socket, &line, &[]);
+        } else {
+            let _ = wire::send(&self.socket, &signal_line(number), &[]);
         }
+    }
+
+    /// The socket once more, for what is said while an answer is awaited.
+    pub(in crate::machine) fn socket(&self) -> io::Result<StdUnixStream> {
+        self.socket.try_clone()
     }
 
     /// Waits for what the init tells; `None` once it has gone, or if there is no command yet.
@@ -63,6 +68,11 @@ impl Link {
         let line = self.lines.as_mut()?.next_line().await.ok()??;
         serde_json::from_str(&line).ok()
     }
+}
+
+/// What has the init send its command a signal.
+pub(in crate::machine) fn signal_line(number: i32) -> Vec<u8> {
+    line(&Request::Signal(number)).unwrap_or_default()
 }
 
 fn line(request: &Request) -> io::Result<Vec<u8>> {

@@ -1,4 +1,5 @@
-//! The init of a container that boots no system: it starts one command, and reaps what that leaves.
+//! The init of a container that boots no system: it starts one command, and reaps what that leaves. In
+//! one that does boot it is a service of that system's, and does the same.
 //!
 //! It is this very program, shown to the container together with the dynamic linker and the libraries
 //! that it is linked with ([`show`]). So the image needs to have nothing but the command: no shell, no
@@ -13,9 +14,9 @@ mod run;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use files::{Shown, show};
+pub(super) use files::{Shown, show, shown_command_line};
 pub(super) use identity::Identity;
-pub(super) use link::Link;
+pub(super) use link::{Link, signal_line};
 pub use run::init;
 
 /// The hidden command of the binary that is the init.

@@ -10,6 +10,7 @@ use tokio::net::unix::pipe;
 use super::Supervisor;
 use super::command::Command;
 use crate::machine::cgroup::Layout;
+use crate::machine::init::Shown;
 use crate::machine::network::Uplink;
 use crate::machine::root::Assembled;
 use crate::machine::spec::{CgroupOwner, Payload, Spec};
@@ -87,8 +88,11 @@ fn arguments(spec: &Spec, root: &Assembled) -> Vec<String> {
     arguments.extend(spec.shape.options(is_booted));
     arguments.extend_from_slice(root.binds());
     match &spec.payload {
-        Payload::Boot { .. } => arguments
-            .extend(["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned)),
+        Payload::Boot { .. } => {
+            arguments.extend(root.init().map(Shown::bind));
+            arguments
+                .extend(["--console=read-only", "--notify-ready=yes", "--boot"].map(str::to_owned));
+        }
         Payload::Script(script) => {
             arguments.extend(
                 ["--console=pipe", "--as-pid2", "--", "/bin/sh", "-e", "-c"].map(str::to_owned),
@@ -100,7 +104,7 @@ fn arguments(spec: &Spec, root: &Assembled) -> Vec<String> {
             if let Some(init) = root.init() {
                 arguments.push(init.bind());
                 arguments.push("--".to_owned());
-                arguments.extend(init.command());
+                arguments.extend(init.command_line());
             }
         }
     }

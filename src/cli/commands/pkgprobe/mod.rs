@@ -9,6 +9,7 @@ use postroj::duration;
 use postroj::matrix::PackageRule;
 use postroj::probe::Checks;
 
+use super::boot::BootProfile;
 use super::checking::Checking;
 use super::choosing::Choosing;
 use super::getting::{Getting, Pulling};
@@ -81,15 +82,6 @@ pub(crate) struct Pkgprobe {
     keep: Option<KeepWhen>,
     #[command(flatten)]
     reporting: Reporting,
-}
-
-/// How much of the image's system is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum BootProfile {
-    /// Without logins on consoles, update timers and the like
-    Trimmed,
-    /// All of it
-    Full,
 }
 
 /// When a container is left up.

@@ -2,12 +2,11 @@
 
 use postroj::image::{Platform, PullOptions, Reference};
 use postroj::install::Package;
-use postroj::machine::Profile;
 use postroj::matrix::{Facts, packages_for};
 use postroj::pkgprobe::{Keep, Plan};
 use postroj::probe::Check;
 
-use super::{BootProfile, KeepWhen, Pkgprobe};
+use super::{KeepWhen, Pkgprobe};
 use crate::cli::commands::running::Run;
 use crate::cli::config::Settings;
 use crate::cli::error::CommandError;
@@ -79,10 +78,7 @@ impl Pkgprobe {
             install_timeout: self.install_timeout,
             timeout: self.timeout,
             isolation: self.apart.isolation(self.getting.is_offline(settings)),
-            profile: match self.boot {
-                BootProfile::Trimmed => Profile::Trimmed,
-                BootProfile::Full => Profile::Full,
-            },
+            profile: self.boot.into(),
             artifacts: self.reporting.artifacts()?,
             keep: match self.keep {
                 None | Some(KeepWhen::Never) => Keep::Never,

@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use postroj::duration;
 use postroj::image::{PullOptions, Reference};
-use postroj::machine::{Device, Disk, Isolation, Limits, Mount, Network, Port, Shape, Users};
+use postroj::machine::{
+    Device, Disk, Isolation, Limits, Mount, Network, Port, Shape, System, Users,
+};
 use postroj::progress::SharedProgress;
 use postroj::run::{Run as Planned, RunError};
 
+use super::boot::BootProfile;
 use super::getting::{Getting, Pulling};
 use super::isolation::{NetworkName, PrivateUsers, disk, processors};
 use crate::cli::config::Settings;
@@ -41,9 +44,9 @@ Examples:
 
 /// Run one command in a container of its own
 ///
-/// No system is booted: the command runs alone, below an init that does nothing but look after it, so
-/// any image will do. What the image says about running it holds where nothing else is said. The
-/// container goes with the command, and with it all that it has written.
+/// Without --boot, no system is booted: the command runs alone, below an init that does nothing but look
+/// after it, so any image will do. What the image says about running it holds where nothing else is said.
+/// The container goes with the command, and with it all that it has written.
 #[derive(Debug, clap::Args)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -163,6 +166,20 @@ pub(crate) struct Run {
     /// Say something about the container, which `postroj machines --json` shows
     #[arg(long, short, value_name = "NAME[=VALUE]", value_parser = parse::label)]
     label: Vec<(String, String)>,
+    /// Boot the image's system first, and run the command as a service of it: trimmed, if nothing else is
+    /// said, or full, with all that the image would start
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "trimmed",
+        hide_possible_values = true
+    )]
+    boot: Option<BootProfile>,
+    /// How long the boot may take
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "60", requires = "boot")]
+    boot_timeout: Duration,
     /// End the command when it has taken so long [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
@@ -236,6 +253,10 @@ impl Run {
             user: self.user,
             terminal: self.tty.then(postroj::machine::terminal_size),
             name: self.name,
+            system: self.boot.map(|profile| System {
+                profile: profile.into(),
+                timeout: self.boot_timeout,
+            }),
             isolation: Isolation {
                 network: self.network.map_or(Network::Auto, Into::into),
                 users: match self.private_users {

@@ -1,0 +1,163 @@
+//! One command in a container whose system was booted first.
+//!
+//! The command's parent is the same init as where there is no system ([`super::init`]), here as the
+//! process of a transient service: so its streams, its terminal, its end and why it could not be started
+//! are the same in both.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::cgroup::{Hierarchies, has_run_out_of_memory};
+use super::container::{Command, Signaller, System};
+use super::guest::GuestError;
+use super::init::{self, Link, signal_line};
+use super::process::{Ending, ProcessEnd};
+use super::{Boot, Guest, Machine, MachineError, users};
+
+/// A booted container and the command in it.
+pub(super) struct Booted {
+    name: String,
+    notes: Vec<String>,
+    /// Until it has been ended.
+    machine: Option<Machine>,
+    link: Link,
+    /// Where the kernel counts whom it killed for want of memory.
+    memory_events: Option<PathBuf>,
+    end: Option<ProcessEnd>,
+}
+
+impl Booted {
+    /// Boots the container and starts the command.
+    pub(super) async fn start(
+        command: Command,
+        system: System,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Self, MachineError> {
+        let hostname = command.shape.hostname.clone();
+        let process = command.process;
+        let machine = Machine::boot(Boot {
+            image: command.image,
+            name: command.name,
+            lowers: command.lowers,
+            overlaid: Vec::new(),
+            isolation: command.isolation,
+            shape: command.shape,
+            storage: command.storage,
+            profile: system.profile,
+            wanted: Vec::new(),
+            timeout: system.timeout,
+            has_init: true,
+        })
+        .await?;
+        let name = machine.name().to_owned();
+        let guest = machine.guest();
+        let assembly = |message: String| MachineError::Assembly {
+            machine: name.clone(),
+            message,
+        };
+        let (mut link, init_stdin) = Link::new().map_err(|error| assembly(error.to_string()))?;
+        let inside = guest.root();
+        let job = process
+            .job(inside, hostname.as_ref().unwrap_or(&name))
+            .map_err(assembly)?;
+        let base = inside.base().unwrap_or_default();
+        let owner = base.saturating_add(job.identity.user);
+        let handed = descriptors
+            .iter()
+            .try_for_each(|descriptor| users::give(descriptor, owner));
+        handed
+            .and_then(|()| link.run(job, &descriptors))
+            .map_err(|error| assembly(error.to_string()))?;
+        drop(descriptors);
+        let started = start(guest, system, &process.args, &init_stdin).await;
+        started.map_err(|source| MachineError::NoGuest {
+            machine: name.clone(),
+            source,
+            console: String::new(),
+        })?;
+        // That the init has gone is seen by its end of the socket, which nobody else may hold.
+        drop(init_stdin);
+        let hierarchies = Hierarchies::load().ok();
+        Ok(Self {
+            name: name.clone(),
+            notes: machine.notes().to_vec(),
+            link,
+            memory_events: hierarchies.and_then(|all| all.memory_events(guest.leader())),
+            machine: Some(machine),
+            end: None,
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    pub(super) fn signaller(&self) -> std::io::Result<Signaller> {
+        Ok(Signaller {
+            socket: self.link.socket()?,
+            line: signal_line,
+        })
+    }
+
+    /// Waits until the command has ended, then ends the container.
+    pub(super) async fn ended(&mut self) -> Result<ProcessEnd, MachineError> {
+        while self.end.is_none()
+            && let Some(machine) = &mut self.machine
+        {
+            let (_, died) = machine.watch();
+            let answer = tokio::select! {
+                answer = self.link.answer() => answer,
+                error = died => {
+                    self.machine = None;
+                    return Err(error);
+                }
+            };
+            let out_of_memory = self
+                .memory_events
+                .as_deref()
+                .is_some_and(has_run_out_of_memory);
+            // An init that has gone without a word was killed, and what it looked after with it.
+            let ending = match answer {
+                Some(answer) => Ending::told_by(answer),
+                None => Some(Ending::Killed(libc::SIGKILL)),
+            };
+            self.end = ending.map(|ending| ProcessEnd {
+                ending,
+                out_of_memory,
+            });
+        }
+        if let Some(machine) = self.machine.take() {
+            machine.end().await?;
+        }
+        self.end.clone().ok_or_else(|| MachineError::Killed {
+            machine: self.name.clone(),
+        })
+    }
+
+    pub(super) async fn end(mut self: Box<Self>) -> Result<(), MachineError> {
+        match self.machine.take() {
+            Some(machine) => machine.end().await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Has the container's systemd run our init.
+async fn start(
+    guest: &Guest,
+    system: System,
+    args: &[String],
+    stdin: &OwnedFd,
+) -> Result<(), GuestError> {
+    guest.complete(system.profile).await?;
+    let line = init::shown_command_line().map_err(|source| GuestError::Descriptors {
+        program: "the init".to_owned(),
+        source,
+    })?;
+    let description = format!("postroj: {}", args.join(" "));
+    guest.start_service(line, stdin, description).await
+}
