@@ -24,8 +24,17 @@ impl Dnf {
         self.name != "microdnf"
     }
 
+    /// Whether it takes a package that is there in an older version for one that is installed, as dnf
+    /// does unless its configuration says `best`; yum has no such word and takes the newest.
+    fn leaves_what_is_older(&self) -> bool {
+        self.has_modern_options() && self.name != "yum"
+    }
+
     fn command(&self, options: &[&str], items: &[Item]) -> Command {
         let mut arguments = vec!["-y".to_owned(), "install".to_owned()];
+        if self.leaves_what_is_older() {
+            arguments.push("--best".to_owned());
+        }
         arguments.extend(options.iter().map(|option| (*option).to_owned()));
         arguments.extend(items.iter().map(Item::argument));
         Command::new(self.path, arguments)

@@ -365,8 +365,13 @@ const BAD: &[(&str, &str)] = &[
 ];
 
 /// Makes checks in one run, each tried for so many seconds, and gives what was found for each.
-fn made(image: &str, packages: &[PathBuf], checks: &[&str], seconds: u32) -> Vec<Value> {
-    let place = Place::direct();
+fn made(
+    place: &Place,
+    image: &str,
+    packages: &[PathBuf],
+    checks: &[&str],
+    seconds: u32,
+) -> Vec<Value> {
     let mut arguments: Vec<String> = vec![
         "--json".into(),
         format!("--check-timeout={seconds}"),
@@ -398,12 +403,11 @@ fn made(image: &str, packages: &[PathBuf], checks: &[&str], seconds: u32) -> Vec
     all
 }
 
-fn all_hold_on(image: &str) {
-    let place = Place::direct();
-    let package = subject(&place);
+fn all_hold_on(place: &Place, image: &str) {
+    let package = subject(place);
     let mut wrong = Vec::new();
     // Nothing is waited for where all of it holds, and the machine may have much else to do.
-    for (check, found) in GOOD.iter().zip(made(image, &[package], GOOD, 30)) {
+    for (check, found) in GOOD.iter().zip(made(place, image, &[package], GOOD, 30)) {
         if found["passed"] != true {
             wrong.push(format!("{check}\n  found {found}"));
         }
@@ -413,25 +417,28 @@ fn all_hold_on(image: &str) {
 
 #[test]
 fn every_kind_where_it_holds() {
-    all_hold_on("debian-bookworm");
+    all_hold_on(&Place::direct(), "debian-bookworm");
 }
 
 #[test]
 fn every_kind_where_it_holds_on_an_old_release() {
-    all_hold_on("debian-bullseye");
+    all_hold_on(&Place::direct(), "debian-bullseye");
 }
 
 #[test]
 fn every_kind_where_it_holds_on_a_new_release() {
-    all_hold_on("debian-sid");
+    all_hold_on(&Place::direct(), "debian-sid");
 }
 
 #[test]
-fn every_kind_where_it_does_not_hold() {
-    let place = Place::direct();
-    let packages = [subject(&place), broken(&place)];
+fn every_kind_where_it_holds_on_a_host_with_systemd() {
+    all_hold_on(&Place::systemd(&["debian-bookworm"]), "debian-bookworm");
+}
+
+fn none_holds(place: &Place) {
+    let packages = [subject(place), broken(place)];
     let checks: Vec<&str> = BAD.iter().map(|(check, _)| *check).collect();
-    let found = made("debian-bookworm", &packages, &checks, 2);
+    let found = made(place, "debian-bookworm", &packages, &checks, 2);
     let mut wrong = Vec::new();
     for ((check, seen), found) in BAD.iter().zip(found) {
         let observation = found["observation"].as_str().unwrap_or_default();
@@ -440,6 +447,16 @@ fn every_kind_where_it_does_not_hold() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_kind_where_it_does_not_hold() {
+    none_holds(&Place::direct());
+}
+
+#[test]
+fn every_kind_where_it_does_not_hold_on_a_host_with_systemd() {
+    none_holds(&Place::systemd(&["debian-bookworm"]));
 }
 
 #[test]
@@ -531,7 +548,7 @@ fn what_is_long() {
         ),
     ];
     let given: Vec<&str> = checks.iter().map(|(check, ..)| *check).collect();
-    let found = made("debian-bookworm", &[package], &given, 5);
+    let found = made(&place, "debian-bookworm", &[package], &given, 5);
     for ((check, holds, says), found) in checks.iter().zip(found) {
         assert_eq!(found["passed"], *holds, "{check}: {found}");
         let observation = found["observation"].as_str().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! What becomes of packages after their installation.
 
+mod upgrading;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -240,51 +242,6 @@ fn a_package_with_which_the_system_does_not_come_back() {
         .stderr_has("reboot without the packages: done");
     let expected = ["ok install", "ok unit", "FAILED reboot"];
     assert_eq!(lines(&outcome), expected, "{outcome}");
-}
-
-#[test]
-fn an_upgrade_that_loses_the_configuration() {
-    let place = Place::direct();
-    let old = tick("1.0").build(&place);
-    let mut scripts = STARTED;
-    let postinst = format!("echo interval=2 > /etc/tick.conf; {}", STARTED[0].1);
-    scripts[0].1 = &postinst;
-    let new = Package {
-        scripts: &scripts,
-        ..tick("2.0")
-    }
-    .build(&place);
-    let arguments = [
-        "--upgrade-from",
-        &old,
-        "--before-upgrade",
-        "echo mine=1 >> /etc/tick.conf",
-    ];
-    let outcome = run(&place, IMAGE, &new, &arguments)
-        .exits(1)
-        .stdout_has("/etc/tick.conf  the change is lost: \"mine=1\"");
-    let expected = [
-        "ok install",
-        "ok unit",
-        "ok upgrade",
-        "ok unit",
-        "FAILED config",
-    ];
-    assert_eq!(lines(&outcome), expected, "{outcome}");
-}
-
-/// A version comes from the repositories; none that is newer is no verdict on the package.
-#[test]
-fn an_upgrade_from_a_version_or_to_none() {
-    let place = Place::direct();
-    let package = tick("1.0").build(&place);
-    run(&place, IMAGE, &package, &["--upgrade-from", "0.9"])
-        .exits(3)
-        .stderr_has("the version to upgrade from: apt-get did not install")
-        .stdout_has("tick");
-    run(&place, IMAGE, &package, &["--upgrade-from", &package])
-        .exits(2)
-        .stderr_has("had nothing to upgrade");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use super::looking::Looking;
 use super::texts::quoted;
-use crate::machine::Command;
+use crate::image::Family;
+use crate::install::family;
+use crate::machine::{Command, Guest};
 use crate::probe::check::{ProbeError, Scene};
 use crate::probe::retry::Look;
 use crate::probe::value::{Many, Pattern};
@@ -32,26 +34,52 @@ keys! {
     }
 }
 
-/// A database of packages: the program, the arguments that ask for a version, and what it says of a
-/// package that it does not know.
-type Database = (&'static str, &'static [&'static str], &'static str);
+/// A database of packages.
+struct Database {
+    /// Whose distributions it is that of.
+    families: &'static [Family],
+    program: &'static str,
+    /// What asks for a version.
+    arguments: &'static [&'static str],
+    /// What it says of a package that it does not know.
+    unknown: &'static str,
+}
 
 const DATABASES: [Database; 3] = [
-    (
-        "/usr/bin/dpkg-query",
-        &["--show", "--showformat=${db:Status-Status} ${Version}\\n"],
-        "no packages found",
-    ),
-    (
-        "/usr/bin/rpm",
-        &[
+    Database {
+        families: &[Family::Debian],
+        program: "/usr/bin/dpkg-query",
+        arguments: &["--show", "--showformat=${db:Status-Status} ${Version}\\n"],
+        unknown: "no packages found",
+    },
+    Database {
+        families: &[Family::Redhat, Family::Suse],
+        program: "/usr/bin/rpm",
+        arguments: &[
             "--query",
             "--queryformat=installed %|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n",
         ],
-        "is not installed",
-    ),
-    ("/usr/bin/pacman", &["--query"], "was not found"),
+        unknown: "is not installed",
+    },
+    Database {
+        families: &[Family::Arch],
+        program: "/usr/bin/pacman",
+        arguments: &["--query"],
+        unknown: "was not found",
+    },
 ];
+
+/// The container's own database: a Debian may have rpm as well, and a Fedora dpkg.
+fn database(guest: &Guest) -> Option<&'static Database> {
+    let family = family(guest);
+    let is_own = |found: &&Database| family.is_some_and(|family| found.families.contains(&family));
+    let mut there: Vec<&Database> = DATABASES
+        .iter()
+        .filter(|database| guest.has_file(database.program))
+        .collect();
+    there.sort_by_key(|database| !is_own(database));
+    there.first().copied()
+}
 
 /// The versions that a database tells of.
 fn versions_of(name: &str, output: &str) -> Vec<String> {
@@ -90,23 +118,19 @@ impl Looking for PackageCheck {
     }
 
     async fn look(&self, scene: Scene<'_>, _: Instant) -> Result<Look, ProbeError> {
-        // A Debian may have rpm as well, but not the other way round.
-        let database = DATABASES
-            .iter()
-            .find(|(program, ..)| scene.guest.has_file(program));
-        let Some((program, arguments, unknown)) = database else {
+        let Some(database) = database(scene.guest) else {
             return Err(ProbeError::NoProgram("dpkg-query, rpm or pacman"));
         };
-        let arguments = arguments.iter().copied().chain(["--", &self.name]);
-        let command = Command::new(program, arguments);
+        let arguments = database.arguments.iter().copied();
+        let command = Command::new(database.program, arguments.chain(["--", &self.name]));
         let output = scene.guest.run(&command, LIMIT).await?;
         let found = if output.status.success() {
             versions_of(&self.name, &output.text)
-        } else if output.text.contains(unknown) {
+        } else if output.text.contains(database.unknown) {
             Vec::new()
         } else {
             return Err(ProbeError::Program {
-                program: (*program).to_owned(),
+                program: database.program.to_owned(),
                 reason: format!("{}, {}", output.status, quoted(&output.text)),
             });
         };

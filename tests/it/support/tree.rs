@@ -68,7 +68,7 @@ pub(crate) fn minimal() -> PathBuf {
 /// repositories with dependencies, to the right end. What they cannot: how a Fedora, openSUSE or
 /// Arch system boots, and what its own packages' scripts do.
 pub(crate) fn foreign(id: &str) -> PathBuf {
-    let all = cache::artefact("tree-managers-3", |tree| {
+    let all = cache::artefact("tree-managers-4", |tree| {
         bootstrap(
             tree,
             "systemd-sysv,dbus,dnf,zypper,pacman-package-manager,makepkg,rpm,createrepo-c,fakeroot,libarchive-tools,binutils",
@@ -84,7 +84,7 @@ pub(crate) fn foreign(id: &str) -> PathBuf {
             &["--mount", "sh", "-euc", enter, "enter", text(tree)],
         );
     });
-    cache::artefact(&format!("tree-{id}-3"), |tree| {
+    cache::artefact(&format!("tree-{id}-4"), |tree| {
         tool(
             "cp",
             &["-al", "--", &format!("{}/.", all.display()), text(tree)],
