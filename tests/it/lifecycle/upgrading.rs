@@ -1,5 +1,7 @@
 //! From one version to another, by files and within a repository.
 
+use std::fmt::Write as _;
+
 use super::*;
 use crate::support::registry::hex;
 use crate::support::tree;
@@ -69,7 +71,8 @@ fn an_upgrade_within_a_repository() {
         let content = fs::read(&file).expect("the package");
         fs::copy(&file, repository.join(name)).expect("copy the package");
         let (size, sum) = (content.len(), hex(&content));
-        index += &format!("{control}Filename: ./{name}\nSize: {size}\nSHA256: {sum}\n\n");
+        index.push_str(&control);
+        writeln!(index, "Filename: ./{name}\nSize: {size}\nSHA256: {sum}\n").expect("a text");
     }
     fs::write(repository.join("Packages"), index).expect("write the index");
     let sources = tree.join("etc/apt/sources.list");

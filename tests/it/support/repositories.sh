@@ -61,13 +61,27 @@ cp -a %{trees}/waker/. %{buildroot}
 /usr/lib/systemd/system/waker.service
 %config(noreplace) /etc/waker.conf
 SPEC
-rpm() {
+build() {
 	rpmbuild --quiet -bb --define "trees $work" --define "_topdir $work/top" --define '_rpmdir /srv/rpm' "$@"
 }
-rpm greeter.spec
-rpm --define 'version 1.0' waker.spec
+build greeter.spec
+build --define 'version 1.0' waker.spec
 echo minute=30 >>waker/etc/waker.conf
-rpm --define 'version 2.0' waker.spec
+build --define 'version 2.0' waker.spec
+# No system's database is empty, and zypper takes one that is for broken.
+cat >ground.spec <<'SPEC'
+Name: ground
+Version: 1.0
+Release: 1
+Summary: A test
+License: MIT
+BuildArch: noarch
+%description
+A test.
+%files
+SPEC
+build ground.spec
+rpm --install --force-debian --nodeps /srv/rpm/noarch/ground-1.0-1.noarch.rpm
 createrepo_c --quiet /srv/rpm
 mkdir -p /etc/yum.repos.d /etc/zypp/repos.d
 cat >/etc/yum.repos.d/local.repo <<'REPO'
