@@ -15,12 +15,14 @@
 //! | [`pkgprobe`] | the main job, of all of these |
 //! | [`matrix`] | that on many images, several at once |
 //! | [`run`] | one command in a container of its own |
+//! | [`chain`] | several in sequence, with one directory in common |
 //! | [`report`] | the result of a run and how it is written |
 //! | [`progress`] | the events of a long job, and who listens to them |
-//! | [`duration`] | times as they are typed |
+//! | [`duration`], [`size`] | times and sizes as they are typed |
 //!
 //! The library prints nothing and reads no configuration; the binary does both.
 
+pub mod chain;
 pub mod duration;
 mod http;
 pub mod image;
@@ -33,3 +35,4 @@ pub mod probe;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod size;

@@ -7,7 +7,7 @@ const LEAST: f64 = 1_048_576.0;
 const MOST: f64 = 9_007_199_254_740_992.0;
 
 /// Reads a size in bytes. The units are powers of 1024.
-pub(crate) fn parse(text: &str) -> Result<u64, String> {
+pub fn parse(text: &str) -> Result<u64, String> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());

@@ -9,7 +9,6 @@ mod error;
 mod output;
 mod runfile;
 mod signals;
-mod size;
 mod table;
 mod terminal;
 
@@ -20,7 +19,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use commands::{generate, images, login, machines, pkgprobe, run, selftest, store};
+use commands::{chain, generate, images, login, machines, pkgprobe, run, selftest, store};
 use config::Settings;
 use error::{CommandError, Exit};
 use output::Output;
@@ -136,6 +135,7 @@ enum Command {
     Pkgprobe(Box<pkgprobe::Pkgprobe>),
     Selftest(Box<selftest::Selftest>),
     Run(Box<run::Run>),
+    Chain(chain::Chain),
     Machines(machines::Machines),
     Stop(machines::Stop),
     Shell(machines::Shell),
@@ -266,7 +266,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
         let settings = match arguments.command {
             Command::Completions(command) => return Ok(command.run(output)),
             Command::Man(command) => return command.run(output),
-            Command::Schema(_) => return Ok(generate::Schema::run(output)),
+            Command::Schema(command) => return Ok(command.run(output)),
             _ => Settings::load(&arguments.global)?,
         };
         match arguments.command {
@@ -284,6 +284,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
             Command::Pkgprobe(command) => command.run(&settings, output).await,
             Command::Selftest(command) => command.run(&settings, output).await,
             Command::Run(command) => Box::pin(command.run(&settings, output)).await,
+            Command::Chain(command) => Box::pin(command.run(&settings, output)).await,
             Command::Machines(command) => command.run(output),
             Command::Stop(command) => command.run(output).await,
             Command::Shell(command) => command.run().await,

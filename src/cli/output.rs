@@ -108,14 +108,26 @@ impl Output {
         }
     }
 
-    /// Tells an error; gives its exit code.
-    pub(crate) fn error(&mut self, error: &CommandError) -> i32 {
+    /// Passes on a line of somebody else's.
+    pub(crate) fn line(&self, text: &str) {
+        if !self.quiet {
+            tell(text);
+        }
+    }
+
+    /// Tells what is wrong, in a line.
+    pub(crate) fn complain(&self, message: &str) {
         let (bad, reset) = if self.colours_err {
             (Palette::COLOURED.bad, Palette::COLOURED.reset)
         } else {
             ("", "")
         };
-        tell(&format!("{bad}error{reset}: {}", error.message()));
+        tell(&format!("{bad}error{reset}: {}", one_line(message)));
+    }
+
+    /// Tells an error; gives its exit code.
+    pub(crate) fn error(&mut self, error: &CommandError) -> i32 {
+        self.complain(error.message());
         if let Some(hint) = error.hint() {
             tell(&format!("hint: {}", one_line(hint)));
         }

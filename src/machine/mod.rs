@@ -46,6 +46,7 @@ mod supervisor;
 mod sys;
 mod sysusers;
 mod terminal;
+pub mod typed;
 mod users;
 mod volume;
 mod wire;

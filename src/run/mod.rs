@@ -4,7 +4,7 @@
 //! image specification, "Conversion to OCI Runtime Configuration". [`Run::start`] gets the image and
 //! starts the container.
 
-use crate::image::{ImageConfig, ImageError, Images, PullOptions, Reference};
+use crate::image::{ImageConfig, ImageError, Images, PullOptions, ReadyImage, Reference};
 use crate::machine::{
     Container, ContainerCommand, Isolation, MachineError, Process, Shape, Stdio, System,
 };
@@ -65,6 +65,17 @@ impl Run {
             ..self.pull.clone()
         };
         let image = images.pull(&self.image, &pull).await?;
+        let container = self.launch(&image, images, stdio).await?;
+        Ok((container, image.config.clone()))
+    }
+
+    /// Starts the command in an image that is there already.
+    pub(crate) async fn launch(
+        &self,
+        image: &ReadyImage,
+        images: &Images,
+        stdio: Stdio,
+    ) -> Result<Container, RunError> {
         let process = self
             .process(&image.config)
             .ok_or_else(|| RunError::NoCommand(self.image.to_string()))?;
@@ -78,8 +89,7 @@ impl Run {
             system: self.system,
             process,
         };
-        let container = Container::start(command, stdio).await?;
-        Ok((container, image.config.clone()))
+        Ok(Container::start(command, stdio).await?)
     }
 
     /// What is run of an image with that config; `None` if nobody names a command.

@@ -1,16 +1,22 @@
 //! The help texts, word for word.
 
+mod running;
+
 use insta::assert_snapshot;
 
 use crate::support::place::shown;
 
 /// A command's help, but for the options that all of them have.
 fn of(command: &str) -> String {
-    let text = shown(&[command, "-h"]);
+    of_words(&[command, "-h"])
+}
+
+fn of_words(words: &[&str]) -> String {
+    let text = shown(words);
     let (own, global) = text
         .split_once("\n\nGlobal options:\n")
         .expect("the global options");
-    assert!(global.ends_with("--- stderr\n--- exit code 0"), "{text}");
+    assert!(global.contains("--- stderr\n--- exit code 0"), "{text}");
     own.to_owned()
 }
 
@@ -37,13 +43,14 @@ fn of_postroj() {
       pkgprobe     Boot an image, install packages there, and check that their services run and answer
       selftest     Run a built-in probe on every image of the catalogue, or on those that are named
       run          Run one command in a container of its own
+      chain        Run commands in containers, one after the other
       machines     List the containers that are up
       stop         End containers
       shell        Open a login shell in a container that was kept with --keep
       doctor       Check whether this host can run containers
       completions  Print shell completions
       man          Print the manual page, or write one for each command into a directory
-      schema       Print the JSON schema of probe files
+      schema       Print the JSON schema of a kind of file
 
     Options:
       -h, --help
@@ -272,9 +279,12 @@ fn of_more_commands() {
       -h, --help  Print help (see more with '--help')
     ");
     assert_snapshot!(of("schema"), @"
-    Print the JSON schema of probe files
+    Print the JSON schema of a kind of file
 
-    Usage: postroj schema [OPTIONS]
+    Usage: postroj schema [OPTIONS] [KIND]
+
+    Arguments:
+      [KIND]  What the files are: probe, as --probe takes them, or chain, as `postroj chain run` does
 
     Options:
       -h, --help  Print help (see more with '--help')

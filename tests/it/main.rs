@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod bootstraps;
+mod chain;
 mod checks;
 mod cli;
 mod crash;

@@ -1,4 +1,4 @@
-//! The JSON schema of probe files takes what is right and refuses what is wrong.
+//! The JSON schemas of files take what is right and refuse what is wrong.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,10 @@ for path in sys.argv[2:]:
     print('; '.join(wrong).replace('\\n', ' ') or 'valid')
 ";
 
-fn verdicts(place: &Place, files: &[String]) -> Vec<String> {
+fn verdicts(place: &Place, kind: &str, files: &[String]) -> Vec<String> {
     let schema = place.scratch().join("schema.json");
-    let printed = place.postroj(["schema"]).run().exits(0).stdout.clone();
+    let printed = place.postroj(["schema", kind]).run().exits(0);
+    let printed = printed.stdout.clone();
     fs::write(&schema, printed).expect("the schema is written");
     let paths: Vec<PathBuf> = files
         .iter()
@@ -54,7 +55,10 @@ fn probe_files_are_as_the_schema_says() {
         block.map(str::trim_start).collect::<Vec<_>>().join("\n")
     });
     files.extend(blocks.filter(|block| block.lines().any(|line| line.starts_with("[["))));
-    for (file, verdict) in files.iter().zip(verdicts(&Place::direct(), &files)) {
+    for (file, verdict) in files
+        .iter()
+        .zip(verdicts(&Place::direct(), "probe", &files))
+    {
         assert_eq!(verdict, "valid", "{file}");
     }
 }
@@ -72,7 +76,34 @@ fn mistakes_in_probe_files_are_against_the_schema() {
         "description = 1",
     ];
     let files = files.map(str::to_owned);
-    for (file, verdict) in files.iter().zip(verdicts(&Place::direct(), &files)) {
+    for (file, verdict) in files
+        .iter()
+        .zip(verdicts(&Place::direct(), "probe", &files))
+    {
         assert_ne!(verdict, "valid", "{file}");
+    }
+}
+
+#[test]
+fn chain_files_are_as_the_schema_says() {
+    let good = [
+        "[[stages]]\nimage = 'x'",
+        "env = {A = 1, B = true}\n[[stages]]\nimage = 'x'\ncommand = 'a b'\nmemory = '2g'\ncpus = 0.5\n\
+         timeout = 30\nlogs = false\nnetworking = true\nprivileged = false\nhostname = 'h'\n\
+         cpuset_cpus = '0-1'\nenv = ['A=1']\nvolumes = ['/a:/b:ro']\nentrypoint = []",
+    ];
+    let bad = [
+        "env = {A = 1}",
+        "stages = []",
+        "[[stages]]\ncommand = 'x'",
+        "[[stages]]\nimage = 'x'\nlogs = 'yes'",
+        "[[stages]]\nimage = 'x'\ncomand = 'x'",
+        "[[stages]]\nimage = 'x'\nenv = ['A']",
+        "[[stages]]\nimage = 'x'\nvolumes = '/a:/b'",
+    ];
+    let files: Vec<String> = good.iter().chain(&bad).map(ToString::to_string).collect();
+    let said = verdicts(&Place::direct(), "chain", &files);
+    for (number, (file, said)) in files.iter().zip(said).enumerate() {
+        assert_eq!(said == "valid", number < good.len(), "{file}: {said}");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::CommandFactory as _;
+use postroj::chain::Chain;
 use postroj::probe::ProbeFile;
 
 use crate::cli::Arguments;
@@ -27,15 +28,37 @@ impl Completions {
     }
 }
 
-/// Print the JSON schema of probe files
+/// Print the JSON schema of a kind of file
 ///
-/// Editors check and complete TOML files by it: `postroj schema > postroj-probe.schema.json`
+/// Editors check and complete files by it: `postroj schema > postroj-probe.schema.json`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Schema {}
+pub(crate) struct Schema {
+    /// What the files are: probe, as --probe takes them, or chain, as `postroj chain run` does
+    #[arg(
+        value_name = "KIND",
+        default_value = "probe",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    kind: FileKind,
+}
+
+/// A kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FileKind {
+    /// Checks
+    Probe,
+    /// Stages
+    Chain,
+}
 
 impl Schema {
-    pub(crate) fn run(output: &Output) -> Exit {
-        output.result(&format!("{:#}\n", ProbeFile::schema()));
+    pub(crate) fn run(&self, output: &Output) -> Exit {
+        let schema = match self.kind {
+            FileKind::Probe => ProbeFile::schema(),
+            FileKind::Chain => Chain::schema(),
+        };
+        output.result(&format!("{schema:#}\n"));
         Exit::Success
     }
 }

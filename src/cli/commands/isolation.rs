@@ -1,8 +1,8 @@
 //! What keeps a container apart, as commands that boot one take it.
 
-use postroj::machine::{Disk, Isolation, Limits, Network, Users};
+use postroj::machine::{Disk, Isolation, Limits, Network, Users, typed};
 
-use crate::cli::size;
+use postroj::size;
 
 /// What keeps the container apart from the host.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Apart {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory: Option<u64>,
     /// How many processors' time the container gets, as 2 or 0.5 [default: no limit]
-    #[arg(long, value_name = "NUMBER", value_parser = processors)]
+    #[arg(long, value_name = "NUMBER", value_parser = typed::processor_time)]
     cpus: Option<u64>,
     /// How many processes and threads the container has at a time
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().pids)]
@@ -94,20 +94,6 @@ impl Apart {
             },
         }
     }
-}
-
-/// A number of processors → their time in microseconds a second.
-pub(crate) fn processors(text: &str) -> Result<u64, String> {
-    const MOST: f64 = 4096.0;
-    let number: f64 = text
-        .parse()
-        .map_err(|_| "expected a number, as in 2 or 0.5".to_owned())?;
-    // The kernel gives out no less than a hundredth.
-    if !(0.01..=MOST).contains(&number) {
-        return Err(format!("not between 0.01 and {MOST}"));
-    }
-    let time = std::time::Duration::from_secs_f64(number);
-    u64::try_from(time.as_micros()).map_err(|error| error.to_string())
 }
 
 /// `SIZE`, `memory:SIZE` or `disk:SIZE`.

@@ -1,6 +1,7 @@
 //! One file for each group of commands; the comments on the arguments are the help.
 
 mod boot;
+pub(super) mod chain;
 pub(super) mod checking;
 pub(super) mod choosing;
 pub(super) mod generate;

@@ -1,28 +1,27 @@
 //! `run`: one command in a container of its own.
 
 mod attach;
-mod parse;
+pub(super) mod parse;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postroj::duration;
 use postroj::image::{PullOptions, Reference};
 use postroj::machine::{
-    Device, Disk, Isolation, Limits, Mount, Network, Port, Shape, System, Users,
+    Device, Disk, Isolation, Limits, Mount, Network, Port, Shape, System, Users, typed,
 };
 use postroj::progress::SharedProgress;
 use postroj::run::{Run as Planned, RunError};
+use postroj::{duration, size};
 
 use super::boot::BootProfile;
 use super::getting::{Getting, Pulling};
-use super::isolation::{NetworkName, PrivateUsers, disk, processors};
+use super::isolation::{NetworkName, PrivateUsers, disk};
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit, require_root};
 use crate::cli::output::Output;
-use crate::cli::size;
 
 /// The command's name.
 pub(crate) const NAME: &str = "run";
@@ -87,7 +86,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
     /// Show a file or directory of this host at a path of the container
-    #[arg(long, short, value_name = "SOURCE:TARGET[:ro]", value_parser = parse::volume)]
+    #[arg(long, short, value_name = "SOURCE:TARGET[:ro]", value_parser = |text: &str| typed::volume(Path::new(""), text))]
     volume: Vec<Mount>,
     /// Mount something: type=bind,source=PATH,target=PATH[,readonly] or type=tmpfs,target=PATH[,tmpfs-size=SIZE]
     #[arg(long, value_name = "OPTIONS", value_parser = parse::mount)]
@@ -96,7 +95,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TARGET[:OPTIONS]", value_parser = parse::tmpfs)]
     tmpfs: Vec<Mount>,
     /// Where the command starts [default: where the image says]
-    #[arg(long, short, value_name = "PATH", value_parser = parse::directory)]
+    #[arg(long, short, value_name = "PATH", value_parser = typed::directory)]
     workdir: Option<String>,
     /// As whom the command runs, by names of the image or numbers [default: as the image says]
     #[arg(long, short, value_name = "USER[:GROUP]")]
@@ -105,7 +104,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
     /// The container's host name [default: its own name]
-    #[arg(long, short = 'h', value_name = "NAME", value_parser = parse::hostname)]
+    #[arg(long, short = 'h', value_name = "NAME", value_parser = typed::hostname)]
     hostname: Option<String>,
     /// The container's network: nat is one of its own, from which pasta leads out; host is this host's;
     /// none is a loopback device and nothing else [default: nat where pasta is installed, else host]
@@ -128,13 +127,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "memory")]
     memory_swap: Option<u64>,
     /// How many processors' time the container gets, as 2 or 0.5 [default: no limit]
-    #[arg(long, value_name = "NUMBER", value_parser = processors)]
+    #[arg(long, value_name = "NUMBER", value_parser = typed::processor_time)]
     cpus: Option<u64>,
     /// The container's share of processors that others want as well; everybody has 1024
     #[arg(long, short, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(2..=262_144))]
     cpu_shares: Option<u64>,
     /// The processors that the command runs on, as 0-2,5
-    #[arg(long, value_name = "LIST", value_parser = parse::processors)]
+    #[arg(long, value_name = "LIST", value_parser = typed::processor_list)]
     cpuset_cpus: Option<String>,
     /// How many processes and threads the container has at a time
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().pids)]

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use postroj::machine::typed::{bind, directory, hostname, mount_point};
 use postroj::machine::{Device, Mount, Port, is_capability};
 
 use crate::cli::error::CommandError;
-use crate::cli::size;
+use postroj::size;
 
 /// A part of a host name.
 pub(super) fn name(text: &str) -> Result<String, String> {
@@ -17,24 +18,8 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     hostname(text)
 }
 
-/// hostname(7).
-pub(super) fn hostname(text: &str) -> Result<String, String> {
-    let is_part = |part: &str| {
-        let is_fit = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        !part.is_empty()
-            && part.chars().all(is_fit)
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-    };
-    if text.len() <= 64 && text.split('.').all(is_part) {
-        Ok(text.to_owned())
-    } else {
-        Err("letters, digits, and hyphens and dots between them are allowed, 64 at most".to_owned())
-    }
-}
-
 /// `NAME=VALUE`, or `NAME` for the value that it has here; nothing if it has none.
-pub(super) fn variable(text: &str) -> Result<String, String> {
+pub(in crate::cli::commands) fn variable(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('=') {
         return Err("the variable has no name".to_owned());
     }
@@ -67,45 +52,6 @@ pub(super) fn env_file(path: &Path) -> Result<Vec<String>, CommandError> {
     Ok(variables)
 }
 
-/// `SOURCE:TARGET[:OPTIONS]`.
-pub(super) fn volume(text: &str) -> Result<Mount, String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, options) = match parts.as_slice() {
-        [source, target] => (*source, *target, ""),
-        [source, target, options] => (*source, *target, *options),
-        _ => return Err("expected SOURCE:TARGET or SOURCE:TARGET:ro".to_owned()),
-    };
-    let mut read_only = false;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            // It is so in any case.
-            "rbind" | "rprivate" | "private" => {}
-            _ => {
-                return Err(format!(
-                    "the option {option} is not supported; ro and rw are"
-                ));
-            }
-        }
-    }
-    bind(source, target, read_only)
-}
-
-fn bind(source: &str, target: &str, read_only: bool) -> Result<Mount, String> {
-    if !source.contains('/') && source != "." && source != ".." {
-        return Err(format!(
-            "{source} would be a volume with a name, and there are none; for a directory write ./{source}"
-        ));
-    }
-    let source = fs::canonicalize(source).map_err(|error| format!("{source}: {error}"))?;
-    Ok(Mount::Bind {
-        source,
-        target: mount_point(target)?,
-        read_only,
-    })
-}
-
 /// `type=bind,source=…,target=…[,readonly]` or `type=tmpfs,target=…[,tmpfs-size=…][,tmpfs-mode=…]`.
 pub(super) fn mount(text: &str) -> Result<Mount, String> {
     let (mut kind, mut source, mut target) = ("volume", None, None);
@@ -124,7 +70,12 @@ pub(super) fn mount(text: &str) -> Result<Mount, String> {
     }
     let target = target.ok_or("the target is missing")?;
     match kind {
-        "bind" => bind(source.ok_or("the source is missing")?, target, read_only),
+        "bind" => bind(
+            Path::new(""),
+            source.ok_or("the source is missing")?,
+            target,
+            read_only,
+        ),
         "tmpfs" if source.is_some() => Err("type=tmpfs has no source".to_owned()),
         "tmpfs" => {
             if read_only {
@@ -146,28 +97,6 @@ pub(super) fn tmpfs(text: &str) -> Result<Mount, String> {
         target: mount_point(target)?,
         options: options.to_owned(),
     })
-}
-
-/// A path in the container where something can be mounted.
-fn mount_point(text: &str) -> Result<String, String> {
-    let path = directory(text)?;
-    let mut parts = Path::new(&path).components().skip(1);
-    if parts.clone().any(|part| part == Component::ParentDir) {
-        return Err(format!("{text:?} leads upwards"));
-    }
-    if parts.next().is_none() {
-        return Err("the container's root is the image's; mount it below".to_owned());
-    }
-    Ok(path)
-}
-
-/// A path in the container.
-pub(super) fn directory(text: &str) -> Result<String, String> {
-    if text.starts_with('/') {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("{text:?} is not an absolute path"))
-    }
 }
 
 /// `[ADDRESS:]HOST:CONTAINER[/PROTOCOL]`.
@@ -207,20 +136,6 @@ pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
         .parse()
         .map_err(|_| format!("{address} is no address"))?;
     Ok((hostname(name)?, address))
-}
-
-/// A list of processors, as `0-2,5`.
-pub(super) fn processors(text: &str) -> Result<String, String> {
-    let number = |text: &str| text.parse::<u16>().ok();
-    let is_part = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last)
-    };
-    if text.split(',').all(is_part) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected numbers and ranges, as in 0-2,5".to_owned())
-    }
 }
 
 /// A name of capabilities(7).
@@ -294,17 +209,12 @@ mod tests {
 
     #[test]
     fn mounts_are_read() {
-        let root = |target: &str, read_only| Mount::Bind {
+        let root = Mount::Bind {
             source: "/".into(),
-            target: target.to_owned(),
-            read_only,
+            target: "/a".to_owned(),
+            read_only: true,
         };
-        assert_eq!(volume("/:/a"), Ok(root("/a", false)));
-        assert_eq!(volume("/:/a:ro"), Ok(root("/a", true)));
-        assert_eq!(
-            mount("type=bind,source=/,target=/a,readonly"),
-            Ok(root("/a", true))
-        );
+        assert_eq!(mount("type=bind,source=/,target=/a,readonly"), Ok(root));
         let tmpfs_of = |options: &str| Mount::Tmpfs {
             target: "/t".to_owned(),
             options: options.to_owned(),
@@ -321,12 +231,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_is_named() {
-        assert!(volume("named:/a").unwrap_err().contains("named"));
-        assert!(volume("/:/a:z").unwrap_err().contains("z is not supported"));
-        assert!(volume("/:relative").is_err());
-        assert!(volume("/:/").unwrap_err().contains("root"));
         assert!(tmpfs("/a/../..").is_err());
-        assert!(volume("/not/there:/a").is_err());
         assert!(mount("target=/a").unwrap_err().contains("type=volume"));
         assert!(mount("type=bind,source=/,target=/a,bind-propagation=shared").is_err());
         assert!(device("/etc/passwd").is_err());
@@ -335,13 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_lists_are_checked() {
-        assert!(hostname("a.b-c").is_ok());
-        for wrong in ["", "-a", "a..b", "a_b", "a/b", &"x".repeat(65)] {
-            assert!(hostname(wrong).is_err(), "{wrong}");
-        }
-        assert!(processors("0-2,5").is_ok());
-        assert!(processors("2-0").is_err());
+    fn hosts_are_read() {
         assert_eq!(host("db:10.0.0.1").unwrap().0, "db");
         assert_eq!(host("db:::1").unwrap().1, "::1".parse::<IpAddr>().unwrap());
     }

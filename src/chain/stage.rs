@@ -1,0 +1,173 @@
+//! One stage of a chain.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::logs::{Heard, Logs, Stream, listen};
+use super::result::{StageResult, Status};
+use super::{JOB, Stage, Watcher};
+use crate::image::{Images, PullOptions, ReadyImage};
+use crate::machine::{
+    Container, Ending, Isolation, Limits, MachineError, Mount, Network, ProcessEnd, Shape, Stdio,
+    Users,
+};
+use crate::run::{Run, RunError};
+
+/// Where a stage runs.
+pub(super) struct Place<'a> {
+    pub(super) number: usize,
+    pub(super) images: &'a Images,
+    pub(super) image: &'a ReadyImage,
+    /// The directory of this host that it sees as [`JOB`].
+    pub(super) job: &'a Path,
+    pub(super) env: Vec<String>,
+}
+
+/// A command that is running, and what it writes to.
+struct Running {
+    container: Container,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Stage {
+    /// Runs it to its end.
+    pub(super) async fn run(&self, place: &Place<'_>, watcher: &dyn Watcher) -> StageResult {
+        let mut result = StageResult::skipped(&self.image);
+        let running = match self.start(place).await {
+            Ok(running) => running,
+            Err(error) => {
+                result.fail(error);
+                return result;
+            }
+        };
+        result.state.started = Some(SystemTime::now());
+        for note in running.container.notes() {
+            watcher.noted(place.number, note);
+        }
+        let heard = |stream| move |line: &_| watcher.wrote(place.number, stream, line);
+        let (ended, stdout, stderr) = tokio::join!(
+            self.end(running.container),
+            listen(running.stdout, heard(Stream::Stdout)),
+            listen(running.stderr, heard(Stream::Stderr)),
+        );
+        result.state.finished = Some(SystemTime::now());
+        match ended {
+            Ok((end, killed)) => {
+                result.state.end(&end);
+                result.killed = killed;
+                result.success = end.ending == Ending::Exited(0);
+            }
+            Err(error) => {
+                result.state.status = Status::Error;
+                result.fail(error);
+            }
+        }
+        match (stdout, stderr) {
+            (Ok(stdout), Ok(stderr)) if self.logs => result.logs = Some(logs(stdout, stderr)),
+            (Err(error), _) | (_, Err(error)) => {
+                result.fail(format!("cannot read what it wrote: {error}"));
+            }
+            _ => {}
+        }
+        result
+    }
+
+    async fn start(&self, place: &Place<'_>) -> Result<Running, String> {
+        let failed = |error: io::Error| format!("cannot start it: {error}");
+        let (stdout, to_stdout) = io::pipe().map_err(failed)?;
+        let (stderr, to_stderr) = io::pipe().map_err(failed)?;
+        let stdio = Stdio::Streams {
+            stdin: File::open("/dev/null").map_err(failed)?.into(),
+            stdout: to_stdout.into(),
+            stderr: to_stderr.into(),
+        };
+        let planned = self.planned(place);
+        let started = planned.launch(place.image, place.images, stdio).await;
+        let container = started.map_err(|error| match error {
+            RunError::Machine(error) => with_hint(&error),
+            error => error.to_string(),
+        })?;
+        Ok(Running {
+            container,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        })
+    }
+
+    fn planned(&self, place: &Place<'_>) -> Run {
+        let job = Mount::Bind {
+            source: place.job.to_owned(),
+            target: JOB.to_owned(),
+            read_only: false,
+        };
+        Run {
+            image: self.image.clone(),
+            pull: PullOptions::default(),
+            command: self.command.clone(),
+            entrypoint: self.entrypoint.clone(),
+            env: place.env.clone(),
+            working_dir: None,
+            user: None,
+            terminal: None,
+            name: None,
+            isolation: Isolation {
+                network: if self.networking {
+                    Network::Auto
+                } else {
+                    Network::None
+                },
+                users: if self.privileged {
+                    Users::Host
+                } else {
+                    Users::WherePossible
+                },
+                limits: Limits {
+                    memory: self.memory,
+                    memory_swap: self.memory,
+                    processor: self.cpus,
+                    processors: self.cpuset_cpus.clone(),
+                    ..Limits::default()
+                },
+            },
+            shape: Shape {
+                hostname: Some(self.hostname.clone()),
+                mounts: [std::slice::from_ref(&job), &self.volumes].concat(),
+                privileged: self.privileged,
+                ..Shape::default()
+            },
+            system: None,
+        }
+    }
+
+    /// Waits for its end, or makes it; tells whether its time was over.
+    async fn end(&self, mut container: Container) -> Result<(ProcessEnd, bool), String> {
+        if let Ok(ended) = tokio::time::timeout(self.timeout, container.ended()).await {
+            return Ok((ended.map_err(|error| with_hint(&error))?, false));
+        }
+        container.end().await.map_err(|error| with_hint(&error))?;
+        let end = ProcessEnd {
+            ending: Ending::Killed(libc::SIGKILL),
+            out_of_memory: false,
+        };
+        Ok((end, true))
+    }
+}
+
+fn with_hint(error: &MachineError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    }
+}
+
+fn logs(stdout: Heard, stderr: Heard) -> Logs {
+    Logs {
+        left_out: stdout.left_out + stderr.left_out,
+        stdout: stdout.lines,
+        stderr: stderr.lines,
+    }
+}
