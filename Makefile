@@ -16,7 +16,7 @@ TEST_PACKAGES := docker-registry openssl skopeo strace e2fsprogs xfsprogs attr t
 	dnf zypper pacman-package-manager makepkg rpm createrepo-c libarchive-tools gnupg iproute2 \
 	libxml2-utils perl chromium python3 python3-jsonschema
 FUZZ_PACKAGES := g++
-BENCH_PACKAGES := python3 python3-venv curl podman skopeo time umoci
+BENCH_PACKAGES := python3 python3-venv curl podman runc skopeo time umoci
 
 # The tests have to be root; cargo, which builds them, need not be.
 comma := ,
@@ -117,7 +117,7 @@ $(TOOLS)/bin/cargo-deny:
 
 bench:
 	$(call need,$(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
-	$(CARGO) bench --locked --bench cycle --bench matrix --bench install --bench pull $(as_root)
+	$(CARGO) bench --locked --bench cycle --bench matrix --bench install --bench run --bench pull $(as_root)
 
 clean:
 	$(CARGO) clean

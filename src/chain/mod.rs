@@ -4,6 +4,21 @@
 //! runs the stages until one fails, and gives a [`ChainResult`] with an entry for each. All of them see
 //! the same directory as `/job`. Nothing of a stage is left behind: what the future of `run` has started
 //! ends when it is dropped.
+//!
+//! ```no_run
+//! use postroj::chain::{Chain, Options};
+//! use postroj::image::Images;
+//!
+//! # async fn example(images: &Images) -> Result<(), Box<dyn std::error::Error>> {
+//! let chain = Chain::load("build.yaml".as_ref(), images.catalogue())?;
+//! let result = chain.run(images, &Options::default(), &()).await;
+//! for (number, stage) in result.stages.iter().enumerate() {
+//!     let state = &stage.state;
+//!     println!("{number}: {:?} {:?} {:?}", state.status, state.exit_code, stage.error);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod file;
 mod job;

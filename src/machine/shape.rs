@@ -20,7 +20,7 @@ pub struct Shape {
     pub privileged: bool,
     /// Capabilities that it has beyond systemd-nspawn's own choice; capabilities(7).
     pub cap_add: Vec<String>,
-    /// Capabilities that it does not have.
+    /// Capabilities that its command does not have.
     pub cap_drop: Vec<String>,
     /// Devices of the host's that it may use.
     pub devices: Vec<Device>,
@@ -78,8 +78,8 @@ pub struct Port {
 }
 
 impl Shape {
-    /// Options of systemd-nspawn, but for what is bound; `is_booted` tells whether a system is.
-    pub(super) fn options(&self, is_booted: bool) -> Vec<String> {
+    /// Options of systemd-nspawn, but for what is bound.
+    pub(super) fn options(&self) -> Vec<String> {
         let named = |names: &[String]| {
             let names = names.iter().map(|name| match name.to_ascii_uppercase() {
                 name if name == "ALL" => "all".to_owned(),
@@ -100,10 +100,7 @@ impl Shape {
         } else if !self.cap_add.is_empty() {
             options.push(format!("--capability={}", named(&self.cap_add)));
         }
-        // Our own init needs them, and takes them from the command.
-        if is_booted && !self.cap_drop.is_empty() {
-            options.push(format!("--drop-capability={}", named(&self.cap_drop)));
-        }
+        // Those that are dropped, the init takes from the command: it and a system need them.
         for mount in &self.mounts {
             if let Mount::Tmpfs {
                 target,

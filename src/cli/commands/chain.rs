@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use postroj::chain::{
-    Chain as Planned, ChainResult, LogLine, Options, Stage, StageResult, Status, Stream, Watcher,
+    Chain as Planned, ChainFileError, ChainResult, LogLine, Options, Stage, StageResult, Status,
+    Stream, Watcher,
 };
 use postroj::image::PullOptions;
 use postroj::report::printable;
@@ -87,7 +88,7 @@ impl Run {
         let images = self.getting.images(settings, &progress)?;
         let chain = match Planned::load(&self.file, images.catalogue()) {
             Ok(chain) => chain,
-            Err(error) => return Err(wrong(&error.to_string(), output)),
+            Err(error) => return Err(wrong(&error, output)),
         };
         require_root()?;
         let options = Options {
@@ -131,15 +132,16 @@ impl Run {
 }
 
 /// An error for each mistake: the last is that of the command.
-fn wrong(told: &str, output: &Output) -> CommandError {
-    let lines: Vec<&str> = told.lines().collect();
-    if let Some((last, others)) = lines.split_last() {
-        for line in others {
-            output.complain(line);
-        }
-        return CommandError::usage(last).with_hint(Some("`postroj schema chain` has the fields"));
+fn wrong(error: &ChainFileError, output: &Output) -> CommandError {
+    let told = error.to_string();
+    let ChainFileError::Invalid { .. } = error else {
+        return CommandError::usage(told);
+    };
+    let (others, last) = told.rsplit_once('\n').unwrap_or(("", &told));
+    for line in others.lines() {
+        output.complain(line);
     }
-    CommandError::usage(told)
+    CommandError::usage(last).with_hint(Some("`postroj schema chain` prints the form of the file"))
 }
 
 /// Tells what the stages do and write, on standard error.

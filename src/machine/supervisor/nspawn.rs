@@ -84,8 +84,7 @@ fn arguments(spec: &Spec, root: &Assembled) -> Vec<String> {
     if let Some(processors) = &spec.isolation.limits.processors {
         arguments.push(format!("--cpu-affinity={processors}"));
     }
-    let is_booted = matches!(spec.payload, Payload::Boot { .. });
-    arguments.extend(spec.shape.options(is_booted));
+    arguments.extend(spec.shape.options());
     arguments.extend_from_slice(root.binds());
     match &spec.payload {
         Payload::Boot { .. } => {

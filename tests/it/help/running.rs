@@ -5,7 +5,8 @@ use insta::assert_snapshot;
 use super::of_words;
 
 #[test]
-fn of_running() {
+#[expect(clippy::too_many_lines, reason = "it is one text")]
+fn of_run() {
     assert_snapshot!(of_words(&["run", "--help"]), @"
     Run one command in a container of its own
 
@@ -178,6 +179,10 @@ fn of_running() {
           --help
               Print help
     ");
+}
+
+#[test]
+fn of_chain_run() {
     assert_snapshot!(of_words(&["chain", "run", "-h"]), @"
     Run the stages of a file, one after the other, until one fails
 

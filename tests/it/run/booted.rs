@@ -39,6 +39,16 @@ fn booted(place: &Place) {
         "www-data\nstaff\n/srv\n1\nthere\n/var/www\n"
     );
     boot(&[], "kill -KILL $$").exits(137);
+    // The command has none; the system has what it needs.
+    let none = ["--cap-drop", "ALL"];
+    let outcome = boot(
+        &none,
+        "grep CapEff: /proc/self/status; systemctl is-active dbus",
+    );
+    assert_eq!(
+        outcome.exits(0).stdout,
+        "CapEff:\t0000000000000000\nactive\n"
+    );
     place
         .postroj(["run", "--boot", IMAGE, "/no/such"])
         .run()
@@ -52,7 +62,8 @@ fn booted(place: &Place) {
 
 #[test]
 fn with_a_system_around_it() {
-    let place = directly();
+    let place = Place::direct_alone();
+    image::pulled(IMAGE);
     let before = place.look();
     booted(&place);
     let memory = ["--boot", "-m", "300m"];

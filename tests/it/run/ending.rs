@@ -109,7 +109,8 @@ fn a_terminal_of_its_own() {
 /// Ctrl-C at any moment of the start ends postroj as one that was interrupted, and nothing is left.
 #[test]
 fn interrupted_on_a_terminal_while_it_starts() {
-    let place = directly();
+    let place = Place::direct_alone();
+    image::pulled(IMAGE);
     let before = place.look();
     for delay in [0, 20, 60, 120, 250] {
         let argument = format!("{}.{delay}", 9_000_000 + std::process::id());
