@@ -6,7 +6,6 @@ use postroj::chain::{
     Chain as Planned, ChainFileError, ChainResult, LogLine, Options, Stage, StageResult, Status,
     Stream, Watcher,
 };
-use postroj::image::PullOptions;
 use postroj::report::printable;
 
 use super::getting::{Getting, Pulling};
@@ -95,13 +94,7 @@ impl Run {
             env: self.env.into_iter().filter(|set| !set.is_empty()).collect(),
             workdir: self.workdir,
             keep_job: self.keep_job,
-            pull: PullOptions {
-                policy: self.pulling.policy(),
-                locked: self.getting.lock_file()?,
-                offline: self.getting.is_offline(settings),
-                platform: self.getting.platform.clone(),
-                ..PullOptions::default()
-            },
+            pull: self.getting.pull_options(self.pulling.policy(), settings)?,
         };
         let mut signals = Signals::listen()?;
         let watcher = Telling {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postroj::image::{Images, LockFile, Platform, PullPolicy};
+use postroj::image::{Images, LockFile, Platform, PullOptions, PullPolicy};
 use postroj::progress::SharedProgress;
 
 use crate::cli::access::RegistryOptions;
@@ -42,8 +42,23 @@ impl Getting {
         self.offline || settings.offline
     }
 
+    /// How images are pulled, as far as all commands have options for it.
+    pub(crate) fn pull_options(
+        &self,
+        policy: PullPolicy,
+        settings: &Settings,
+    ) -> Result<PullOptions, CommandError> {
+        Ok(PullOptions {
+            policy,
+            locked: self.lock_file()?,
+            offline: self.is_offline(settings),
+            platform: self.platform.clone(),
+            ..PullOptions::default()
+        })
+    }
+
     /// Reads the lock file, if one was named.
-    pub(crate) fn lock_file(&self) -> Result<Option<Arc<LockFile>>, CommandError> {
+    fn lock_file(&self) -> Result<Option<Arc<LockFile>>, CommandError> {
         let load = |path: &PathBuf| LockFile::load(path).map(Arc::new);
         let file = self.locked.as_ref().map(load).transpose();
         file.map_err(|error| {

@@ -186,17 +186,13 @@ impl Pull {
             }
         }
         let options = PullOptions {
-            policy: PullPolicy::Always,
             force: self.force,
-            locked: self.getting.lock_file()?,
-            offline: self.getting.is_offline(settings),
-            platform: self.getting.platform.clone(),
-            as_is: false,
             source: self.source.map(|source| match source {
                 Source::Oci => SourceKind::Oci,
                 Source::Tarball => SourceKind::Tarball,
                 Source::Bootstrap => SourceKind::Bootstrap,
             }),
+            ..self.getting.pull_options(PullPolicy::Always, settings)?
         };
         let mut lock = match &self.lock {
             Some(path) => Some(LockFile::load_or_new(path).map_err(CommandError::usage)?),

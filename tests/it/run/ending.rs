@@ -52,20 +52,25 @@ fn a_killed_postroj_takes_its_command_along() {
     process::wait_until(|| place.look().since(&before).is_empty(), "nothing is left");
 }
 
-/// On a terminal of ours, by script(1). Each text is typed as soon as what goes before it is shown.
+/// A shell's line on a terminal of ours, by script(1).
+fn terminal(place: &Place, line: &str) -> std::process::Child {
+    Command::new("script")
+        .args(["-qec", line, "/dev/null"])
+        .env("POSTROJ_STATE_DIR", place.state())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script of bsdutils")
+}
+
+/// `postroj run` there. Each text is typed as soon as what goes before it is shown.
 fn on_terminal(place: &Place, words: &[&str], typed: &[(&str, &str)]) -> String {
     let line = format!(
         "{} run -it {}; echo ended $?; stty -a | grep -o -- '-\\?echo '",
         binary().display(),
         words.join(" ")
     );
-    let mut script = Command::new("script")
-        .args(["-qec", &line, "/dev/null"])
-        .env("POSTROJ_STATE_DIR", place.state())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script of bsdutils");
+    let mut script = terminal(place, &line);
     let mut keyboard = script.stdin.take().expect("a pipe");
     let mut screen = script.stdout.take().expect("a pipe");
     let mut shown = Vec::new();
@@ -115,13 +120,7 @@ fn interrupted_on_a_terminal_while_it_starts() {
     for delay in [0, 20, 60, 120, 250] {
         let argument = format!("{}.{delay}", 9_000_000 + std::process::id());
         let line = format!("{} run -it {IMAGE} sleep {argument}", binary().display());
-        let mut script = Command::new("script")
-            .args(["-qec", &line, "/dev/null"])
-            .env("POSTROJ_STATE_DIR", place.state())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("script of bsdutils");
+        let mut script = terminal(&place, &line);
         let mut keyboard = script.stdin.take().expect("a pipe");
         process::wait_for_argument(&argument);
         thread::sleep(Duration::from_millis(delay));

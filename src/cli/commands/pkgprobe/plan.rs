@@ -1,6 +1,6 @@
 //! What was typed → what was meant: the one place where a plan is made.
 
-use postroj::image::{Platform, PullOptions, Reference};
+use postroj::image::{Platform, Reference};
 use postroj::install::Package;
 use postroj::matrix::{Facts, packages_for};
 use postroj::pkgprobe::{Keep, Plan};
@@ -63,13 +63,7 @@ impl Pkgprobe {
     ) -> Result<Plan, CommandError> {
         Ok(Plan {
             image,
-            pull: PullOptions {
-                policy: self.pulling.policy(),
-                locked: self.getting.lock_file()?,
-                offline: self.getting.is_offline(settings),
-                platform: self.getting.platform.clone(),
-                ..PullOptions::default()
-            },
+            pull: self.getting.pull_options(self.pulling.policy(), settings)?,
             lifecycle: self.life.lifecycle(&packages)?,
             packages,
             checks,

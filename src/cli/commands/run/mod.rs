@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postroj::image::{PullOptions, Reference};
+use postroj::image::Reference;
 use postroj::machine::{
     Device, Disk, Isolation, Limits, Mount, Network, Port, Shape, System, Users, typed,
 };
@@ -230,14 +230,8 @@ impl Run {
             env.extend(parse::env_file(file)?);
         }
         env.extend(self.env.into_iter().filter(|set| !set.is_empty()));
-        let pull = PullOptions {
-            policy: self.pulling.policy(),
-            locked: self.getting.lock_file()?,
-            offline: self.getting.is_offline(settings),
-            platform: self.getting.platform.clone(),
-            as_is: true,
-            ..PullOptions::default()
-        };
+        let policy = self.pulling.policy();
+        let pull = self.getting.pull_options(policy, settings)?;
         let mounts = [self.volume, self.mount, self.tmpfs].concat();
         Ok(Planned {
             image: Reference::load(&self.image).map_err(CommandError::usage)?,
