@@ -20,7 +20,13 @@
 //! | [`progress`] | the events of a long job, and who listens to them |
 //! | [`duration`], [`size`] | times and sizes as they are typed |
 //!
-//! The library prints nothing and reads no configuration; the binary does both.
+//! The library prints nothing and reads no configuration; the binary does both. A program that uses it is
+//! started again for each container, so it asks [`machine::helper`] first; it runs as root, on a runtime of
+//! tokio with one thread.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/command.rs")]
+//! ```
 
 pub mod chain;
 pub mod duration;

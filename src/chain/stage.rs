@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::logs::{Heard, Logs, Stream, listen};
 use super::result::{StageResult, Status};
 use super::{JOB, Stage, Watcher};
-use crate::image::{Images, PullOptions, ReadyImage};
+use crate::image::{Images, ReadyImage};
 use crate::machine::{
     Container, Ending, Isolation, Limits, MachineError, Mount, Network, ProcessEnd, Shape, Stdio,
     Users,
@@ -105,15 +105,9 @@ impl Stage {
             read_only: false,
         };
         Run {
-            image: self.image.clone(),
-            pull: PullOptions::default(),
             command: self.command.clone(),
             entrypoint: self.entrypoint.clone(),
             env: place.env.clone(),
-            working_dir: None,
-            user: None,
-            terminal: None,
-            name: None,
             isolation: Isolation {
                 network: if self.networking {
                     Network::Auto
@@ -139,7 +133,7 @@ impl Stage {
                 privileged: self.privileged,
                 ..Shape::default()
             },
-            system: None,
+            ..Run::of(self.image.clone())
         }
     }
 

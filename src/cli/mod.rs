@@ -149,17 +149,8 @@ enum Command {
 pub(crate) fn main() -> i32 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // Hidden from the parser, because nobody types it.
-    if arguments
-        .get(1)
-        .is_some_and(|argument| argument == postroj::machine::SUPERVISE_COMMAND)
-    {
-        return i32::from(postroj::machine::supervise().is_err());
-    }
-    if arguments
-        .get(1)
-        .is_some_and(|argument| argument == postroj::machine::INIT_COMMAND)
-    {
-        return postroj::machine::init();
+    if let Some(code) = postroj::machine::helper() {
+        return code;
     }
     let (arguments, file) = match parse(arguments.clone()) {
         Ok(parsed) => parsed,

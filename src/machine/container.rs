@@ -1,7 +1,7 @@
 //! A container for one command.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +64,17 @@ pub enum Stdio {
     },
     /// A terminal of the container's; see [`Terminal`].
     Terminal(OwnedFd),
+}
+
+impl Stdio {
+    /// Copies of this process's own standard streams.
+    pub fn inherit() -> io::Result<Self> {
+        Ok(Self::Streams {
+            stdin: io::stdin().as_fd().try_clone_to_owned()?,
+            stdout: io::stdout().as_fd().try_clone_to_owned()?,
+            stderr: io::stderr().as_fd().try_clone_to_owned()?,
+        })
+    }
 }
 
 /// Where the master of a container's terminal arrives.

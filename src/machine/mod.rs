@@ -6,6 +6,9 @@
 //! socket closes. So whatever becomes of postroj, nothing is left: no machine, no process, no
 //! mount. What a killed supervisor leaves is removed by the next command ([`Runtime::sweep`]).
 //!
+//! The supervisor is the program itself, started again: one that starts containers calls [`helper`] before
+//! all else.
+//!
 //! Nothing is polled: systemd-nspawn says when the container is ready, its systemd says over D-Bus
 //! when a job has ended and when a unit has changed.
 
@@ -65,7 +68,6 @@ pub use guest::{
     Unit, UnitState, Written, is_command_unit,
 };
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
-pub use init::{INIT_COMMAND, init};
 pub use isolation::{Isolation, Network, Users};
 pub use limits::{Disk, Limits};
 pub use network::{INSTALL_PASTA, find_pasta};
@@ -80,7 +82,6 @@ pub use signal::signal_number;
 pub use space::Space;
 pub use steps::{BootSteps, EndSteps};
 pub use stop::stop;
-pub use supervisor::supervise;
 pub use terminal::{relay, terminal_size};
 pub use users::check_private_users;
 
@@ -88,6 +89,18 @@ use moves::QuickMoves;
 use running::{Ended, Launch, Running};
 use spec::Payload;
 use steps::Moment;
+
+/// Does what the library has started this program again for, as the supervisor of a container or as the
+/// init in one, and gives the exit code; `None` if somebody else has started it.
+///
+/// A program that starts containers calls it first of all, while it has no threads.
+pub fn helper() -> Option<i32> {
+    let command = std::env::args_os().nth(1)?;
+    if command == SUPERVISE_COMMAND {
+        return Some(i32::from(supervisor::supervise().is_err()));
+    }
+    (command == init::INIT_COMMAND).then(init::init)
+}
 
 /// A container to boot.
 #[derive(Debug, Clone)]

@@ -3,6 +3,23 @@
 //! A [`Run`] says which image and which command, as an image's config and a user have it; see the OCI
 //! image specification, "Conversion to OCI Runtime Configuration". [`Run::start`] gets the image and
 //! starts the container.
+//!
+//! ```no_run
+//! use postroj::image::{Images, Reference};
+//! use postroj::machine::Stdio;
+//! use postroj::run::Run;
+//!
+//! # async fn example(images: &Images) -> Result<(), Box<dyn std::error::Error>> {
+//! let run = Run {
+//!     command: vec!["cat".to_owned(), "/etc/os-release".to_owned()],
+//!     ..Run::of(Reference::load("debian-bookworm")?)
+//! };
+//! let (mut container, _config) = run.start(images, Stdio::inherit()?).await?;
+//! let end = container.ended().await?;
+//! println!("exit code {}", end.ending.code());
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::image::{ImageConfig, ImageError, Images, PullOptions, ReadyImage, Reference};
 use crate::machine::{
@@ -53,6 +70,24 @@ pub enum RunError {
 }
 
 impl Run {
+    /// An image, run as it says itself.
+    pub fn of(image: Reference) -> Self {
+        Self {
+            image,
+            pull: PullOptions::default(),
+            command: Vec::new(),
+            entrypoint: None,
+            env: Vec::new(),
+            working_dir: None,
+            user: None,
+            terminal: None,
+            name: None,
+            isolation: Isolation::default(),
+            shape: Shape::default(),
+            system: None,
+        }
+    }
+
     /// Gets the image and starts the command on `stdio`; gives the container, and what the image says
     /// about running it.
     pub async fn start(
@@ -132,18 +167,8 @@ mod tests {
 
     fn run(command: &[&str]) -> Run {
         Run {
-            image: Reference::Catalogue("x".to_owned()),
-            pull: PullOptions::default(),
             command: command.iter().map(ToString::to_string).collect(),
-            entrypoint: None,
-            env: Vec::new(),
-            working_dir: None,
-            user: None,
-            terminal: None,
-            name: None,
-            isolation: Isolation::default(),
-            shape: Shape::default(),
-            system: None,
+            ..Run::of(Reference::Catalogue("x".to_owned()))
         }
     }
 

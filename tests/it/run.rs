@@ -427,6 +427,18 @@ fn fifty_at_once() {
     }
 }
 
+/// The example of the library's documentation.
+#[test]
+fn by_the_library() {
+    let place = directly();
+    let example = binary().with_file_name("examples/command");
+    assert!(example.exists(), "cargo build --examples makes it");
+    let mut command = Command::new(example);
+    command.arg(place.state());
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the release");
+    assert_eq!(process::run(command).exits(0).stdout, release);
+}
+
 #[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     let place = Place::direct();

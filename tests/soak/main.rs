@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use postroj::image::{Access, Catalogue, Images, PullOptions, PullPolicy, Reference};
 use postroj::install::Fetcher;
-use postroj::machine::{Isolation, Profile, SUPERVISE_COMMAND, supervise};
+use postroj::machine::{Isolation, Profile};
 use postroj::matrix::{self, Observer, Pace, Resources};
 use postroj::pkgprobe::{Keep, Lifecycle, Plan};
 use postroj::probe::{Patience, ProbeFile};
@@ -75,14 +75,10 @@ fn least(held: &[Held]) -> Held {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // postroj starts the program that it runs in as the supervisor of its containers.
-    if arguments
-        .first()
-        .is_some_and(|first| first == SUPERVISE_COMMAND)
-    {
-        return supervise().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    if let Some(code) = postroj::machine::helper() {
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }

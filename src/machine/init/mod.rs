@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 pub(super) use files::{Shown, show, shown_command_line};
 pub(super) use identity::Identity;
 pub(super) use link::{Link, signal_line};
-pub use run::init;
+pub(super) use run::init;
 
 /// The hidden command of the binary that is the init.
-pub const INIT_COMMAND: &str = "__init";
+pub(super) const INIT_COMMAND: &str = "__init";
 
 /// What the supervisor asks for.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use super::{Answer, Failure, Job, Request};
 const NOT_STARTED: i32 = 127;
 
 /// Runs the command that is asked for on standard input, a socket, and gives the exit code.
-pub fn init() -> i32 {
+pub(in crate::machine) fn init() -> i32 {
     serve().unwrap_or_else(|error| {
         // It goes to what systemd-nspawn says, for there is nobody else to tell.
         let _ = writeln!(io::stderr(), "postroj: {error}");

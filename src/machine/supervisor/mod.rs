@@ -39,7 +39,7 @@ use lifeline::Teller;
 /// Serves the container that is asked for on standard input, a socket, until it is gone.
 ///
 /// The result is for the exit code only: what went wrong has been told on the socket.
-pub fn supervise() -> io::Result<()> {
+pub(super) fn supervise() -> io::Result<()> {
     sys::close_inherited()?;
     let socket = StdUnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
     // The socket's end is what postroj waits for: nobody else may hold it.
