@@ -39,7 +39,7 @@ pub use node::Format;
 pub use result::{ChainResult, StageResult, State, Status};
 
 use crate::image::{ImageError, Images, PullOptions, ReadyImage, Reference};
-use crate::machine::Mount;
+use crate::machine::{Mount, Users};
 
 /// Where every stage sees the directory that they have in common.
 pub const JOB: &str = "/job";
@@ -117,6 +117,8 @@ pub struct Options {
     pub workdir: Option<PathBuf>,
     /// Whether the common directory stays.
     pub keep_job: bool,
+    /// The users and groups of the stages, but for those that are privileged.
+    pub users: Users,
     /// When the sources of the images are asked.
     pub pull: PullOptions,
 }
@@ -199,6 +201,7 @@ impl Chain {
                 image,
                 job: directory.path(),
                 env,
+                users: options.users,
             };
             let ended = stage.run(&place, watcher).await;
             watcher.ended(number, &ended);

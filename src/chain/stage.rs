@@ -24,6 +24,7 @@ pub(super) struct Place<'a> {
     /// The directory of this host that it sees as [`JOB`].
     pub(super) job: &'a Path,
     pub(super) env: Vec<String>,
+    pub(super) users: Users,
 }
 
 /// A command that is running, and what it writes to.
@@ -117,7 +118,7 @@ impl Stage {
                 users: if self.privileged {
                     Users::Host
                 } else {
-                    Users::WherePossible
+                    place.users
                 },
                 limits: Limits {
                     memory: self.memory,

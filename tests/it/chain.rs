@@ -95,6 +95,8 @@ fn sequence(ground: &Ground) {
         "stages": [first, second, {"image": IMAGE, "entrypoint": ["printenv"], "command": ["D"]}],
     });
     let file = ground.file("sequence.json", &file.to_string());
+    let words = ground.words(&file, &["--private-users", "no"]);
+    ground.place.postroj(words).run().exits(0);
     let words = ground.words(&file, &["--json", "--env", "C=typed"]);
     let outcome = ground.place.postroj(words).run().exits(0);
     let result: Value = serde_json::from_str(&outcome.stdout).expect("JSON");

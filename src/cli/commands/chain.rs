@@ -6,9 +6,11 @@ use postroj::chain::{
     Chain as Planned, ChainFileError, ChainResult, LogLine, Options, Stage, StageResult, Status,
     Stream, Watcher,
 };
+use postroj::machine::Users;
 use postroj::report::printable;
 
 use super::getting::{Getting, Pulling};
+use super::isolation::PrivateUsers;
 use super::run::parse;
 use crate::cli::config::Settings;
 use crate::cli::error::{CommandError, Exit, require_root};
@@ -60,6 +62,10 @@ struct Run {
     /// Leave that directory where it is
     #[arg(long)]
     keep_job: bool,
+    /// Whether the containers' users are others than the host's of the same numbers [default: yes,
+    /// where the host can do it]
+    #[arg(long, value_name = "yes|no", hide_possible_values = true)]
+    private_users: Option<PrivateUsers>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -94,6 +100,7 @@ impl Run {
             env: self.env.into_iter().filter(|set| !set.is_empty()).collect(),
             workdir: self.workdir,
             keep_job: self.keep_job,
+            users: self.private_users.map_or(Users::WherePossible, Into::into),
             pull: self.getting.pull_options(self.pulling.policy(), settings)?,
         };
         let mut signals = Signals::listen()?;

@@ -197,6 +197,9 @@ fn of_chain_run() {
           --workdir <DIR>        Make the directory that the stages have in common in DIR [default: that
                                  for temporary files]
           --keep-job             Leave that directory where it is
+          --private-users <yes|no>
+                                 Whether the containers' users are others than the host's of the same
+                                 numbers [default: yes, where the host can do it]
           --json                 Print the result as JSON
           --pull <WHEN>          When to ask the image's source: always takes what the store has only if
                                  there is nothing newer, missing (the default) whenever the store has
