@@ -192,34 +192,33 @@ fn of_chain_run() {
       <FILE>  The file, in YAML, JSON (.json) or TOML (.toml)
 
     Options:
-      -e, --env <NAME[=VALUE]>   Set a variable in the environment of every stage, over what the file
-                                 says; without a value, to the one that it has here
-          --workdir <DIR>        Make the directory that the stages have in common in DIR [default: that
-                                 for temporary files]
-          --keep-job             Leave that directory where it is
-          --private-users <yes|no>
-                                 Whether the containers' users are others than the host's of the same
-                                 numbers [default: yes, where the host can do it]
-          --json                 Print the result as JSON
-          --pull <WHEN>          When to ask the image's source: always takes what the store has only if
-                                 there is nothing newer, missing (the default) whenever the store has
-                                 the image, never in any case
-          --locked <FILE>        Take the images that FILE has, by their digests, and no others;
-                                 `postroj pull --lock FILE` writes it. What has no digest to ask for (a
-                                 bootstrap, and the layer that makes an image bootable) has to be in the
-                                 store or to come out the same
-          --offline              Leave the network alone: take what the store and the caches have, and
-                                 say what is missing
-          --platform <PLATFORM>  Take the image for OS/ARCH[/VARIANT] of those that a registry has
-                                 [default: this machine's]
-          --authfile <FILE>      The credentials for registries, which `postroj login` and `podman
-                                 login` write [default: those of podman, else those of docker]
-          --cert-dir <DIR>       A directory with certificates for registries: authorities to trust
-                                 (*.crt), and who we are (*.cert and *.key) [default:
-                                 /etc/containers/certs.d/HOST:PORT, /etc/docker/certs.d/HOST:PORT]
-          --tls-verify[=<BOOL>]  Insist on https and on valid certificates, or with --tls-verify=false
-                                 do without [default: as registries.conf has it for the registry, else
-                                 true]
-      -h, --help                 Print help (see more with '--help')
+      -e, --env <NAME[=VALUE]>      Set a variable in the environment of every stage, over what the file
+                                    says; without a value, to the one that it has here
+          --workdir <DIR>           Make the directory that the stages have in common in DIR [default:
+                                    that for temporary files]
+          --keep-job                Leave that directory where it is
+          --private-users <yes|no>  Whether the containers' users are others than the host's of the same
+                                    numbers [default: yes, where the host can do it]
+          --json                    Print the result as JSON
+          --pull <WHEN>             When to ask the image's source: always takes what the store has only
+                                    if there is nothing newer, missing (the default) whenever the store
+                                    has the image, never in any case
+          --locked <FILE>           Take the images that FILE has, by their digests, and no others;
+                                    `postroj pull --lock FILE` writes it. What has no digest to ask for
+                                    (a bootstrap, and the layer that makes an image bootable) has to be
+                                    in the store or to come out the same
+          --offline                 Leave the network alone: take what the store and the caches have,
+                                    and say what is missing
+          --platform <PLATFORM>     Take the image for OS/ARCH[/VARIANT] of those that a registry has
+                                    [default: this machine's]
+          --authfile <FILE>         The credentials for registries, which `postroj login` and `podman
+                                    login` write [default: those of podman, else those of docker]
+          --cert-dir <DIR>          A directory with certificates for registries: authorities to trust
+                                    (*.crt), and who we are (*.cert and *.key) [default:
+                                    /etc/containers/certs.d/HOST:PORT, /etc/docker/certs.d/HOST:PORT]
+          --tls-verify[=<BOOL>]     Insist on https and on valid certificates, or with
+                                    --tls-verify=false do without [default: as registries.conf has it
+                                    for the registry, else true]
+      -h, --help                    Print help (see more with '--help')
     ");
 }
