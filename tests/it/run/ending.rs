@@ -54,13 +54,14 @@ fn a_killed_postroj_takes_its_command_along() {
 
 /// A shell's line on a terminal of ours, by script(1).
 fn terminal(place: &Place, line: &str) -> std::process::Child {
-    Command::new("script")
-        .args(["-qec", line, "/dev/null"])
+    // Who runs the tests in the background may have had them ignore what is typed.
+    Command::new("env")
+        .args(["--default-signal", "script", "-qec", line, "/dev/null"])
         .env("POSTROJ_STATE_DIR", place.state())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("script of bsdutils")
+        .expect("env of coreutils, script of bsdutils")
 }
 
 /// `postroj run` there. Each text is typed as soon as what goes before it is shown.
