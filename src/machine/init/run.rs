@@ -38,6 +38,14 @@ fn serve() -> io::Result<i32> {
         return Err(io::Error::other("nothing to run"));
     };
     let descriptors = std::mem::take(&mut lines.descriptors);
+    // Made before the command, which may take all the processes that the container may have.
+    let (tell_command, command) = std::sync::mpsc::channel();
+    std::thread::Builder::new().spawn(move || {
+        // There is none if it could not be started.
+        if let Ok(command) = command.recv() {
+            attend(lines, command);
+        }
+    })?;
     let command = match start(&job, descriptors) {
         Ok(command) => command,
         Err(failure) => {
@@ -46,7 +54,7 @@ fn serve() -> io::Result<i32> {
         }
     };
     tell(&socket, &Answer::Started)?;
-    std::thread::spawn(move || attend(lines, command));
+    let _ = tell_command.send(command);
     let status = reap(command)?;
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => {
