@@ -61,7 +61,7 @@ fn main() {
             ours(&["--network", "host"])
         }),
         Way::new("podman run --rm --network host", Some(1.0), move || {
-            let mut command = podman.clone_command();
+            let mut command = podman.command();
             // What a container of this machine may not raise, and version 4 asks for.
             let limits = [
                 "--ulimit",
@@ -116,7 +116,7 @@ struct Podman {
 }
 
 impl Podman {
-    fn clone_command(&self) -> Command {
+    fn command(&self) -> Command {
         let mut command = Command::new("podman");
         command.args(["--root", &self.root, "--runroot", &self.runroot]);
         // crun does without the hierarchies of a hybrid host.
@@ -133,7 +133,7 @@ fn podman(place: &Place, tree: &Path) -> Podman {
     };
     let archive = at("root.tar");
     process::tool("tar", &["-C", text(tree), "-cf", &archive, "."]);
-    let mut import = podman.clone_command();
+    let mut import = podman.command();
     import.args(["import", "--quiet", &archive, "local/bookworm"]);
     process::run(import).exits(0);
     std::fs::remove_file(&archive).expect("remove the archive");

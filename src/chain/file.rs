@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::node::{Entry, Format, Node, Value};
-use super::{Chain, Stage};
+use super::{Chain, Stage, hinted};
 use crate::image::{Catalogue, Reference, check};
 use crate::machine::typed;
 use crate::{duration, size};
@@ -260,10 +260,7 @@ impl Reader<'_> {
                 given.to_owned()
             };
             let image = Reference::load(&given).map_err(|error| error.to_string())?;
-            check(catalogue, &image).map_err(|error| match error.hint() {
-                Some(hint) => format!("{error}; {hint}"),
-                None => error.to_string(),
-            })?;
+            check(catalogue, &image).map_err(|error| hinted(&error, error.hint()))?;
             Ok(image)
         });
         found

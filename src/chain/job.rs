@@ -1,68 +1,50 @@
 //! The directory that the stages of a chain have in common.
 //!
 //! ```text
-//! <parent>/postroj-job-<id>-<n>/       for root alone; locked while the chain runs
-//! <parent>/postroj-job-<id>-<n>/job/   for everybody: what the stages see
+//! <parent>/postroj-job-<random>/       for root alone; locked while the chain runs
+//! <parent>/postroj-job-<random>/job/   for everybody: what the stages see
 //! ```
 //!
 //! One that is not locked is that of a chain that was killed, and goes when the next one makes its own.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::locked;
 
 const PREFIX: &str = "postroj-job-";
 
 /// Those that are to stay have another name, so that nobody takes them for a killed chain's.
 const KEPT: &str = "postroj-kept-job-";
 
-/// How many names are tried.
-const NAMES: u32 = 1000;
-
 /// The directory; removed when this is dropped, unless it is to stay.
 pub(super) struct Directory {
     outer: PathBuf,
     inner: PathBuf,
-    is_kept: bool,
-    is_removed: bool,
+    stays: bool,
     _lock: File,
 }
 
 impl Directory {
     /// Makes it in `parent`, which is made as well if it is missing.
-    pub(super) fn make(parent: &Path, is_kept: bool) -> io::Result<Self> {
+    pub(super) fn make(parent: &Path, stays: bool) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
         // What is shown to a container is named from the root.
         let parent = fs::canonicalize(parent)?;
         sweep(&parent);
-        let prefix = if is_kept { KEPT } else { PREFIX };
-        let id = std::process::id();
-        for number in 0..NAMES {
-            let outer = parent.join(format!("{prefix}{id}-{number}"));
-            match DirBuilder::new().mode(0o700).create(&outer) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                made => made?,
-            }
-            let lock = File::open(&outer)?;
-            lock.lock()?;
-            let inner = outer.join("job");
-            match fs::create_dir(&inner) {
-                // Somebody took it for a killed chain's before it was locked.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                made => made?,
-            }
-            let made = Self {
-                outer,
-                inner,
-                is_kept,
-                is_removed: false,
-                _lock: lock,
-            };
-            fs::set_permissions(&made.inner, Permissions::from_mode(0o777))?;
-            return Ok(made);
-        }
-        Err(ErrorKind::AlreadyExists.into())
+        let prefix = if stays { KEPT } else { PREFIX };
+        let (outer, lock) = locked::create(&parent, prefix).map_err(|(_, error)| error)?;
+        let made = Self {
+            inner: outer.join("job"),
+            outer,
+            stays,
+            _lock: lock,
+        };
+        fs::create_dir(&made.inner)?;
+        fs::set_permissions(&made.inner, Permissions::from_mode(0o777))?;
+        Ok(made)
     }
 
     /// What the stages see.
@@ -72,8 +54,8 @@ impl Directory {
 
     /// Removes it, unless it is to stay.
     pub(super) fn remove(mut self) -> io::Result<()> {
-        self.is_removed = true;
-        if self.is_kept {
+        // Once is enough.
+        if std::mem::replace(&mut self.stays, true) {
             return Ok(());
         }
         fs::remove_dir_all(&self.outer)
@@ -82,7 +64,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if !self.is_removed && !self.is_kept {
+        if !self.stays {
             let _ = fs::remove_dir_all(&self.outer);
         }
     }

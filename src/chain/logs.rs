@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-use super::result::rfc3339;
+use crate::timestamp;
 
 /// How much of what a stage writes to either stream is kept, in bytes.
 const KEPT: usize = 8 << 20;
@@ -30,7 +30,7 @@ pub struct Logs {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogLine {
     /// When it arrived.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "timestamp::milliseconds")]
     pub time: SystemTime,
     /// Its text; bytes that are not UTF-8 are replaced.
     pub text: String,

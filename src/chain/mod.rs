@@ -28,6 +28,7 @@ mod result;
 mod schema;
 mod stage;
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -248,6 +249,14 @@ impl Chain {
             }
         };
         self.stages.iter().map(of).collect()
+    }
+}
+
+/// An error, and what to do about it.
+fn hinted(error: &dyn Display, hint: Option<impl Display>) -> String {
+    match hint {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
     }
 }
 

@@ -8,6 +8,8 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::yaml;
+
 /// What a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -68,12 +70,7 @@ impl Node {
     }
 
     fn read_yaml(text: &str) -> Result<Self, Malformed> {
-        let options = serde_saphyr::options! {
-            with_snippet: false,
-            leading_zero_numbers_as_strings: true,
-        };
-        let read = serde_saphyr::from_str_with_options::<Raw>(text, options);
-        let Raw { mut node } = read.map_err(|error| {
+        let Raw { mut node } = yaml::read(text).map_err(|error| {
             let line = error.location().map_or(1, |location| location.line());
             let said = error.without_snippet().to_string();
             (

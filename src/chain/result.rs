@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::logs::Logs;
 use crate::image::Reference;
 use crate::machine::{Ending, ProcessEnd};
+use crate::timestamp;
 
 /// What became of a chain.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -139,12 +140,7 @@ impl State {
 #[expect(clippy::ref_option, reason = "serde hands it over so")]
 fn time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
-        Some(time) => rfc3339(time, serializer),
+        Some(time) => timestamp::milliseconds(time, serializer),
         None => serializer.serialize_none(),
     }
-}
-
-/// A time in RFC 3339's form, to the millisecond.
-pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::logs::{Heard, Logs, Stream, listen};
 use super::result::{StageResult, Status};
-use super::{JOB, Stage, Watcher};
+use super::{JOB, Stage, Watcher, hinted};
 use crate::image::{Images, ReadyImage};
 use crate::machine::{
     Container, Ending, Isolation, Limits, MachineError, Mount, Network, ProcessEnd, Shape, Stdio,
@@ -89,7 +89,7 @@ impl Stage {
         let planned = self.planned(place);
         let started = planned.launch(place.image, place.images, stdio).await;
         let container = started.map_err(|error| match error {
-            RunError::Machine(error) => with_hint(&error),
+            RunError::Machine(error) => told(&error),
             error => error.to_string(),
         })?;
         Ok(Running {
@@ -141,9 +141,9 @@ impl Stage {
     /// Waits for its end, or makes it; tells whether its time was over.
     async fn end(&self, mut container: Container) -> Result<(ProcessEnd, bool), String> {
         if let Ok(ended) = tokio::time::timeout(self.timeout, container.ended()).await {
-            return Ok((ended.map_err(|error| with_hint(&error))?, false));
+            return Ok((ended.map_err(|error| told(&error))?, false));
         }
-        container.end().await.map_err(|error| with_hint(&error))?;
+        container.end().await.map_err(|error| told(&error))?;
         let end = ProcessEnd {
             ending: Ending::Killed(libc::SIGKILL),
             out_of_memory: false,
@@ -152,11 +152,8 @@ impl Stage {
     }
 }
 
-fn with_hint(error: &MachineError) -> String {
-    match error.hint() {
-        Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
-    }
+fn told(error: &MachineError) -> String {
+    hinted(error, error.hint())
 }
 
 fn logs(stdout: Heard, stderr: Heard) -> Logs {

@@ -80,14 +80,6 @@ pub struct Port {
 impl Shape {
     /// Options of systemd-nspawn, but for what is bound.
     pub(super) fn options(&self) -> Vec<String> {
-        let named = |names: &[String]| {
-            let names = names.iter().map(|name| match name.to_ascii_uppercase() {
-                name if name == "ALL" => "all".to_owned(),
-                name if name.starts_with("CAP_") => name,
-                name => format!("CAP_{name}"),
-            });
-            names.collect::<Vec<_>>().join(",")
-        };
         let mut options = Vec::new();
         if let Some(hostname) = &self.hostname {
             options.push(format!("--hostname={hostname}"));
@@ -98,7 +90,14 @@ impl Shape {
         if self.privileged {
             options.push("--capability=all".to_owned());
         } else if !self.cap_add.is_empty() {
-            options.push(format!("--capability={}", named(&self.cap_add)));
+            let names = self.cap_add.iter();
+            let names = names.map(|name| match name.to_ascii_uppercase() {
+                name if name == "ALL" => "all".to_owned(),
+                name if name.starts_with("CAP_") => name,
+                name => format!("CAP_{name}"),
+            });
+            let names: Vec<String> = names.collect();
+            options.push(format!("--capability={}", names.join(",")));
         }
         // Those that are dropped, the init takes from the command: it and a system need them.
         for mount in &self.mounts {

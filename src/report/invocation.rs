@@ -1,9 +1,11 @@
 //! Which run it was that a report tells of.
 
 use std::ffi::OsString;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+
+use crate::timestamp;
 
 /// What a report says of the run as a whole, so that it can be told apart and repeated.
 #[derive(Debug, Clone, Serialize)]
@@ -15,7 +17,7 @@ pub struct Invocation {
     /// The release of the host's kernel: `6.1.0-40-amd64`.
     pub kernel: String,
     /// When it began; written in UTC (RFC 3339).
-    #[serde(serialize_with = "utc")]
+    #[serde(serialize_with = "timestamp::seconds")]
     pub started: SystemTime,
     /// The command line without the program, and without the credentials in its URLs.
     pub arguments: Vec<String>,
@@ -89,58 +91,9 @@ fn unencoded(text: &str) -> Option<usize> {
     (colon < slash && slash < at && !is_port).then_some(at)
 }
 
-/// A time in UTC, to the second: `2026-11-24T13:50:50Z` (RFC 3339).
-pub(super) fn timestamp(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO)
-        .as_secs();
-    let (days, second) = (seconds / 86400, seconds % 86400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// The date so many days after 1970-01-01, in the Gregorian calendar. Counted from 1 March of the
-/// year 0, so that a leap day is the last of its year.
-fn date(days: u64) -> (u64, u64, u64) {
-    const DAYS_TO_1970: u64 = 719_468;
-    const DAYS_OF_400_YEARS: u64 = 146_097;
-    let days = days + DAYS_TO_1970;
-    let era = days / DAYS_OF_400_YEARS;
-    let day = days % DAYS_OF_400_YEARS;
-    let year = (day - day / 1460 + day / 36524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * day + 2) / 153;
-    let day_of_month = day - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = era * 400 + year + u64::from(month <= 2);
-    (year, month, day_of_month)
-}
-
-fn utc<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&timestamp(*time))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_written_as_everywhere() {
-        let at = |seconds| timestamp(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(at(951_868_799), "2000-02-29T23:59:59Z");
-        assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59Z");
-        assert_eq!(at(1_709_251_200), "2024-03-01T00:00:00Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
-        assert_eq!(at(1_795_528_250), "2026-11-24T13:50:50Z");
-    }
 
     #[test]
     fn credentials_are_in_no_report() {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::case::{Case, Count, cases, general};
 use super::clean::{self, bounded, markup};
-use super::invocation::timestamp;
 use super::{Evidence, ImageReport, RunReport, Verdict};
+use crate::timestamp::to_seconds;
 
 /// How much of one piece of evidence is written, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -31,7 +31,7 @@ fn suite(xml: &mut String, report: &RunReport, image: &ImageReport, number: usiz
     let count = Count::of(&cases);
     let name = attribute(&image.image);
     // Ant's schema wants it in UTC and without saying so.
-    let started = timestamp(report.run.started);
+    let started = to_seconds(report.run.started);
     let started = started.trim_end_matches('Z');
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::case::{Case, cases, columns, general};
 use super::clean::{self, bounded};
-use super::invocation::timestamp;
 use super::{ImageReport, RunReport, Verdict};
+use crate::timestamp::to_seconds;
 
 /// How much of one piece of evidence is written, in bytes.
 const PIECE: usize = 8 * 1024;
@@ -28,7 +28,7 @@ pub(super) fn render(report: &RunReport) -> String {
         "\n<sub>postroj {} on Linux {}, {}, {:.1} s: <code>{}</code></sub>",
         escaped(run.version),
         escaped(&run.kernel),
-        escaped(&timestamp(run.started)),
+        escaped(&to_seconds(run.started)),
         report.seconds.as_secs_f64(),
         escaped(&run.command()),
     );

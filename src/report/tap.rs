@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::case::{Case, cases};
 use super::clean::{self, bounded};
-use super::invocation::timestamp;
 use super::{RunReport, Verdict};
+use crate::timestamp::to_seconds;
 
 /// How much of one piece of evidence is written, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -27,7 +27,7 @@ pub(super) fn render(report: &RunReport) -> String {
             "postroj {} on Linux {}, {}",
             run.version,
             run.kernel,
-            timestamp(run.started)
+            to_seconds(run.started)
         ),
     );
     comment(&mut tap, &run.command());

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
 use super::StoreError;
 use super::reclaim::{Mission, reclaim};
+use crate::locked;
 
 /// A directory below `tmp` that is removed with the value, and swept by others if that is missed.
 #[derive(Debug)]
@@ -20,36 +20,12 @@ pub(in crate::image) struct Scratch {
 
 impl Scratch {
     pub(super) fn create(parent: &Path) -> Result<Self, StoreError> {
-        loop {
-            let path = parent.join(random_name());
-            let wrap = |source| StoreError::io(&path, source);
-            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                outcome => outcome.map_err(wrap)?,
-            }
-            // A sweep between these steps may take it for a leftover: then once more.
-            let lock = match File::open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    // Out of descriptors, say: another attempt would only make another directory.
-                    let _ = std::fs::remove_dir(&path);
-                    return Err(wrap(error));
-                }
-                Ok(lock) => lock,
-            };
-            rustix::fs::flock(&lock, FlockOperation::LockExclusive)
-                .map_err(|error| wrap(error.into()))?;
-            let own = lock.metadata().map_err(wrap)?;
-            match std::fs::symlink_metadata(&path) {
-                Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
-                    return Ok(Self {
-                        path,
-                        lock: Some(lock),
-                    });
-                }
-                _ => {}
-            }
-        }
+        let created = locked::create(parent, "");
+        let (path, lock) = created.map_err(|(path, error)| StoreError::io(&path, error))?;
+        Ok(Self {
+            path,
+            lock: Some(lock),
+        })
     }
 
     pub(in crate::image) fn path(&self) -> &Path {
@@ -125,11 +101,4 @@ pub(super) fn sweep(
     }
     swept.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(swept)
-}
-
-fn random_name() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    // The keys of a RandomState are random; a name that is taken already is only tried again.
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    format!("{random:016x}")
 }

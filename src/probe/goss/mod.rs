@@ -15,6 +15,7 @@ use std::{fs, io};
 use serde_json::{Map, Value};
 
 use super::{CheckError, Checks};
+use crate::yaml;
 
 /// How deep files may take others in.
 const DEPTH: usize = 10;
@@ -208,12 +209,7 @@ fn parse(text: &str) -> Result<Map<String, Value>, String> {
     if text.trim().is_empty() {
         return Err("it is empty".to_owned());
     }
-    // References to what was said before count against the reader's own limits.
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        leading_zero_numbers_as_strings: true,
-    };
-    match serde_saphyr::from_str_with_options(text, options) {
+    match yaml::read(text) {
         Ok(Value::Object(sections)) => Ok(sections),
         Ok(_) => Err("it is no table of resources".to_owned()),
         Err(error) => Err(error.to_string().replace('\n', " ")),

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::case::{Case, cases, columns, general};
 use super::clean::{self, bounded, markup};
-use super::invocation::timestamp;
 use super::{ImageReport, RunReport, Verdict};
+use crate::timestamp::to_seconds;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -57,7 +57,7 @@ fn head(page: &mut String, report: &RunReport) {
         hash(STYLE),
         hash(SCRIPT),
         class(report.verdict),
-        timestamp(run.started),
+        to_seconds(run.started),
         report.seconds.as_secs_f64(),
         line(run.version),
         line(&run.host),
