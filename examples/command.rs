@@ -9,7 +9,7 @@ use postroj::progress::Silent;
 use postroj::run::Run;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    if let Some(code) = postroj::machine::helper() {
+    if let Some(code) = postroj::helper() {
         std::process::exit(code);
     }
     let store = std::env::args_os().nth(1);

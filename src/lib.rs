@@ -21,7 +21,7 @@
 //! | [`duration`], [`size`] | times and sizes as they are typed |
 //!
 //! The library prints nothing and reads no configuration; the binary does both. A program that uses it is
-//! started again for each container, so it asks [`machine::helper`] first; it runs as root, on a runtime of
+//! started again for each container, so it asks [`helper`] first; it runs as root, on a runtime of
 //! tokio with one thread.
 //!
 //! ```no_run
@@ -45,3 +45,12 @@ pub mod run;
 pub mod size;
 mod timestamp;
 mod yaml;
+
+/// Does what the library has started this program again for, and gives the exit code; `None` if somebody
+/// else has started it. It is the supervisor of a container then, or the init in one.
+///
+/// A program that starts containers calls it first of all, while it has no threads.
+pub fn helper() -> Option<i32> {
+    let command = std::env::args_os().nth(1)?;
+    machine::helper(&command)
+}

@@ -22,6 +22,18 @@ pub(crate) fn milliseconds<S: Serializer>(
     serializer.collect_str(&humantime::format_rfc3339_millis((*time).max(UNIX_EPOCH)))
 }
 
+/// Serializes one to the millisecond, if there is one.
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
+pub(crate) fn optional<S: Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => milliseconds(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -36,15 +36,6 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Where a stage writes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
 /// What one stream had.
 #[derive(Debug, Default)]
 pub(super) struct Heard {

@@ -35,12 +35,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 pub use file::{ChainFileError, Mistake};
-pub use logs::{LogLine, Logs, Stream};
+pub use logs::{LogLine, Logs};
 pub use node::Format;
 pub use result::{ChainResult, StageResult, State, Status};
 
 use crate::image::{ImageError, Images, PullOptions, ReadyImage, Reference};
 use crate::machine::{Mount, Users};
+use crate::run::Stream;
 
 /// Where every stage sees the directory that they have in common.
 pub const JOB: &str = "/job";

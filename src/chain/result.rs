@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::logs::Logs;
 use crate::image::Reference;
@@ -52,10 +52,10 @@ pub struct State {
     /// Whether the kernel killed a process of it for want of memory.
     pub oom_killed: bool,
     /// When its command was started, in RFC 3339's form.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "timestamp::optional")]
     pub started: Option<SystemTime>,
     /// When it had ended.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "timestamp::optional")]
     pub finished: Option<SystemTime>,
 }
 
@@ -134,13 +134,5 @@ impl State {
                 self.reason = Some(failure.to_string());
             }
         }
-    }
-}
-
-#[expect(clippy::ref_option, reason = "serde hands it over so")]
-fn time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => timestamp::milliseconds(time, serializer),
-        None => serializer.serialize_none(),
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::logs::{Heard, Logs, Stream, listen};
+use super::logs::{Heard, Logs, listen};
 use super::result::{StageResult, Status};
 use super::{JOB, Stage, Watcher, hinted};
 use crate::image::{Images, ReadyImage};
@@ -14,7 +14,7 @@ use crate::machine::{
     Container, Ending, Isolation, Limits, MachineError, Mount, Network, ProcessEnd, Shape, Stdio,
     Users,
 };
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Stream};
 
 /// Where a stage runs.
 pub(super) struct Place<'a> {

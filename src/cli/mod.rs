@@ -149,7 +149,7 @@ enum Command {
 pub(crate) fn main() -> i32 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // Hidden from the parser, because nobody types it.
-    if let Some(code) = postroj::machine::helper() {
+    if let Some(code) = postroj::helper() {
         return code;
     }
     let (arguments, file) = match parse(arguments.clone()) {

@@ -8,10 +8,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use super::cgroup::{Hierarchies, has_run_out_of_memory};
-use super::container::{Command, Signaller, System};
+use super::container::{Command, Signaller, Started, System};
 use super::guest::GuestError;
-use super::init::{self, Link, signal_line};
+use super::init::{self, Answer, Link, signal_line};
 use super::process::{Ending, ProcessEnd};
+use super::seen::in_host;
 use super::{Boot, Guest, Machine, MachineError, users};
 
 /// A booted container and the command in it.
@@ -72,7 +73,7 @@ impl Booted {
         let started = start(guest, system, &process.args, &init_stdin).await;
         started.map_err(|source| MachineError::NoGuest {
             machine: name.clone(),
-            source,
+            source: Box::new(source),
             console: String::new(),
         })?;
         // That the init has gone is seen by its end of the socket, which nobody else may hold.
@@ -103,32 +104,25 @@ impl Booted {
         })
     }
 
+    /// Waits until the command has started; `None` if it has ended already.
+    pub(super) async fn started(&mut self) -> Result<Option<Started>, MachineError> {
+        let Some(machine) = &self.machine else {
+            return Ok(None);
+        };
+        let leader = machine.guest().leader();
+        let Some(Answer::Started(command)) = self.hear().await? else {
+            return Ok(None);
+        };
+        Ok(Some(Started {
+            leader,
+            command: in_host(leader, command),
+        }))
+    }
+
     /// Waits until the command has ended, then ends the container.
     pub(super) async fn ended(&mut self) -> Result<ProcessEnd, MachineError> {
-        while self.end.is_none()
-            && let Some(machine) = &mut self.machine
-        {
-            let (_, died) = machine.watch();
-            let answer = tokio::select! {
-                answer = self.link.answer() => answer,
-                error = died => {
-                    self.machine = None;
-                    return Err(error);
-                }
-            };
-            let out_of_memory = self
-                .memory_events
-                .as_deref()
-                .is_some_and(has_run_out_of_memory);
-            // An init that has gone without a word was killed, and what it looked after with it.
-            let ending = match answer {
-                Some(answer) => Ending::told_by(answer),
-                None => Some(Ending::Killed(libc::SIGKILL)),
-            };
-            self.end = ending.map(|ending| ProcessEnd {
-                ending,
-                out_of_memory,
-            });
+        while self.end.is_none() && self.machine.is_some() {
+            self.hear().await?;
         }
         if let Some(machine) = self.machine.take() {
             machine.end().await?;
@@ -136,6 +130,35 @@ impl Booted {
         self.end.clone().ok_or_else(|| MachineError::Killed {
             machine: self.name.clone(),
         })
+    }
+
+    /// Waits for what the init has to tell, and keeps it in mind if it is the command's end.
+    async fn hear(&mut self) -> Result<Option<Answer>, MachineError> {
+        let Some(machine) = &mut self.machine else {
+            return Ok(None);
+        };
+        let (_, died) = machine.watch();
+        let answer = tokio::select! {
+            answer = self.link.answer() => answer,
+            error = died => {
+                self.machine = None;
+                return Err(error);
+            }
+        };
+        let out_of_memory = self
+            .memory_events
+            .as_deref()
+            .is_some_and(has_run_out_of_memory);
+        // An init that has gone without a word was killed, and what it looked after with it.
+        let ending = match &answer {
+            Some(answer) => Ending::told_by(answer.clone()),
+            None => Some(Ending::Killed(libc::SIGKILL)),
+        };
+        self.end = ending.map(|ending| ProcessEnd {
+            ending,
+            out_of_memory,
+        });
+        Ok(answer)
     }
 
     pub(super) async fn end(mut self: Box<Self>) -> Result<(), MachineError> {

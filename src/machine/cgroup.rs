@@ -212,11 +212,40 @@ impl Hierarchies {
             let directory = hierarchy.mount_point.join(path.trim_start_matches('/'));
             return Some(directory.join("memory.oom_control"));
         }
-        // What systemd-nspawn has made for the container's processes goes when they do.
-        let path = unified_path(&own)?;
-        let path = path.strip_suffix("/init.scope").unwrap_or(path);
-        let path = path.strip_suffix("/payload").unwrap_or(path);
-        Some(self.unified()?.join(path).join("memory.events"))
+        Some(
+            self.unified()?
+                .join(container_path(&own)?)
+                .join("memory.events"),
+        )
+    }
+
+    /// The file in which the kernel tells the processor time of a container, by the container's init:
+    /// cgroups(7), `cpu.stat`, which version 2 has whether or not it controls processors.
+    pub(super) fn processor_statistics(&self, leader: i32) -> Option<PathBuf> {
+        let own = fs::read_to_string(format!("/proc/{leader}/cgroup")).ok()?;
+        Some(self.unified()?.join(container_path(&own)?).join("cpu.stat"))
+    }
+
+    /// The file in which the kernel tells the memory of a container, by the container's init:
+    /// cgroups(7), `memory.current`, and version 1's `memory.usage_in_bytes`.
+    pub(super) fn memory_usage(&self, leader: i32) -> Option<PathBuf> {
+        let events = self.memory_events(leader)?;
+        let directory = events.parent()?;
+        // The root's is the host's.
+        if self
+            .0
+            .iter()
+            .any(|hierarchy| hierarchy.mount_point == directory)
+        {
+            return None;
+        }
+        let is_first = events.ends_with("memory.oom_control");
+        let name = if is_first {
+            "memory.usage_in_bytes"
+        } else {
+            "memory.current"
+        };
+        Some(directory.join(name))
     }
 
     /// The names of the machines that have a cgroup here, also those that crashed.
@@ -453,6 +482,14 @@ fn hand_on(directory: &Path, file: &str) -> bool {
 /// cgroups(7).
 pub(super) fn unified_path(cgroup: &str) -> Option<&str> {
     cgroup.lines().find_map(|line| line.strip_prefix("0::/"))
+}
+
+/// The path of a container's version 2 cgroup, in its init's `/proc/<pid>/cgroup`. What systemd-nspawn has
+/// made below it for the container's processes goes when they do.
+fn container_path(cgroup: &str) -> Option<&str> {
+    let path = unified_path(cgroup)?;
+    let path = path.strip_suffix("/init.scope").unwrap_or(path);
+    Some(path.strip_suffix("/payload").unwrap_or(path))
 }
 
 /// The path of a process's cgroup below the root of the version 1 hierarchy of a controller, in its

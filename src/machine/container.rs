@@ -6,11 +6,14 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::booted::Booted;
 use super::isolation::Isolation;
 use super::process::{Process, ProcessEnd};
 use super::profile::Profile;
 use super::runtime::PREFIX;
+use super::seen::first_child;
 use super::shape::Shape;
 use super::spec::{Payload, SIGNAL};
 use super::wire::{self, Lines};
@@ -20,7 +23,7 @@ use super::{Launch, MachineError, Running};
 const SAID: usize = 5;
 
 /// The image's system, where it is booted before the command runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
     /// What of it is started.
     pub profile: Profile,
@@ -29,7 +32,7 @@ pub struct System {
 }
 
 /// A container to start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Command {
     /// The image's name, for the record.
     pub image: String,
@@ -117,13 +120,22 @@ impl Signaller {
     }
 }
 
+/// A command that has started, by process numbers of the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The container's init.
+    pub leader: i32,
+    /// The command; nothing if it has ended at once.
+    pub command: Option<i32>,
+}
+
 /// A container that runs one command. Dropping it ends the container, and blocks until it has ended.
 pub struct Container(Kind);
 
 /// Who looks after the command.
 enum Kind {
     /// The supervisor, with nothing in the container but the command.
-    Alone(Running),
+    Alone(Box<Running>),
     /// We, with a system around it.
     Booted(Box<Booted>),
 }
@@ -157,7 +169,7 @@ impl Container {
             descriptors,
         })
         .await?;
-        Ok(Self(Kind::Alone(running)))
+        Ok(Self(Kind::Alone(Box::new(running))))
     }
 
     /// The machine's name.
@@ -184,6 +196,21 @@ impl Container {
                 line: |number| format!("{SIGNAL}{number}\n").into_bytes(),
             }),
             Kind::Booted(booted) => booted.signaller(),
+        }
+    }
+
+    /// Waits until the command has started, and tells what of it can be seen on the host. `None` if it
+    /// has ended already or could not be started, which [`Self::ended`] tells.
+    pub async fn started(&mut self) -> Result<Option<Started>, MachineError> {
+        match &mut self.0 {
+            Kind::Alone(running) => {
+                let leader = running.command_started().await?;
+                Ok(leader.map(|leader| Started {
+                    leader,
+                    command: first_child(leader),
+                }))
+            }
+            Kind::Booted(booted) => booted.started().await,
         }
     }
 

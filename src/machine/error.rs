@@ -98,7 +98,7 @@ pub enum MachineError {
         /// The machine.
         machine: String,
         /// Why.
-        source: GuestError,
+        source: Box<GuestError>,
         /// The last of its console.
         console: String,
     },

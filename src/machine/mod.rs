@@ -6,8 +6,8 @@
 //! socket closes. So whatever becomes of postroj, nothing is left: no machine, no process, no
 //! mount. What a killed supervisor leaves is removed by the next command ([`Runtime::sweep`]).
 //!
-//! The supervisor is the program itself, started again: one that starts containers calls [`helper`] before
-//! all else.
+//! The supervisor is the program itself, started again: one that starts containers calls
+//! [`helper`](crate::helper) before all else.
 //!
 //! Nothing is polled: systemd-nspawn says when the container is ready, its systemd says over D-Bus
 //! when a job has ended and when a unit has changed.
@@ -37,7 +37,8 @@ mod profile;
 mod root;
 mod rootfs;
 mod running;
-mod runtime;
+pub(crate) mod runtime;
+mod seen;
 mod shape;
 mod shell;
 mod signal;
@@ -46,14 +47,15 @@ mod spec;
 mod steps;
 mod stop;
 mod supervisor;
-mod sys;
+pub(crate) mod sys;
 mod sysusers;
 mod terminal;
 pub mod typed;
 mod users;
 mod volume;
-mod wire;
+pub(crate) mod wire;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,12 +63,15 @@ use tokio::time::{Instant, timeout_at};
 
 pub use build::{Build, BuildError, build};
 pub use cgroup::{Hierarchies, Layout};
-pub use container::{Command as ContainerCommand, Container, Signaller, Stdio, System, Terminal};
+pub use container::{
+    Command as ContainerCommand, Container, Signaller, Started, Stdio, System, Terminal,
+};
 pub use error::MachineError;
 pub use guest::{
     COMMAND_UNITS, Command, ExitStatus, Guest, GuestError, Output, Properties, SocketUnit, Streams,
     Unit, UnitState, Written, is_command_unit,
 };
+pub(crate) use host::{Keeper, start_keeper};
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
 pub use isolation::{Isolation, Network, Users};
 pub use limits::{Disk, Limits};
@@ -76,13 +81,14 @@ pub use overlay::Overlaid;
 pub use process::{Ending, Failure, Process, ProcessEnd, is_capability};
 pub use profile::Profile;
 pub use runtime::{PREFIX, Record, Runtime};
+pub use seen::{Doing, Usage, doing};
 pub use shape::{Device, Mount, Port, Shape};
 pub use shell::shell;
-pub use signal::signal_number;
+pub use signal::{signal_name, signal_number};
 pub use space::Space;
 pub use steps::{BootSteps, EndSteps};
 pub use stop::stop;
-pub use terminal::{relay, terminal_size};
+pub use terminal::{Typed, relay, terminal_size, type_into};
 pub use users::check_private_users;
 
 use moves::QuickMoves;
@@ -90,12 +96,9 @@ use running::{Ended, Launch, Running};
 use spec::Payload;
 use steps::Moment;
 
-/// Does what the library has started this program again for, as the supervisor of a container or as the
-/// init in one, and gives the exit code; `None` if somebody else has started it.
-///
-/// A program that starts containers calls it first of all, while it has no threads.
-pub fn helper() -> Option<i32> {
-    let command = std::env::args_os().nth(1)?;
+/// Does what this program has been started again for, as the supervisor of a container or as the init in
+/// one, and gives the exit code.
+pub(crate) fn helper(command: &OsStr) -> Option<i32> {
     if command == SUPERVISE_COMMAND {
         return Some(i32::from(supervisor::supervise().is_err()));
     }
@@ -286,7 +289,7 @@ async fn no_guest(running: Running, source: GuestError) -> MachineError {
     match running.end().await {
         Ok(Ended { console, .. }) => MachineError::NoGuest {
             machine,
-            source,
+            source: Box::new(source),
             console,
         },
         Err(error) => error,

@@ -102,7 +102,7 @@ impl Ending {
     /// What an init tells of a command; `None` if it goes on.
     pub(super) fn told_by(answer: Answer) -> Option<Self> {
         match answer {
-            Answer::Started => None,
+            Answer::Started(_) => None,
             Answer::Failed(failure) => Some(Self::Failed(failure)),
             Answer::Exited(code) => Some(Self::Exited(code)),
             Answer::Killed(signal) => Some(Self::Killed(signal)),

@@ -1,7 +1,9 @@
 //! What of an image's system is started.
 
+use serde::{Deserialize, Serialize};
+
 /// How much of its system a container starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Profile {
     /// Without what no test of a package needs: logins on consoles, the timers that look for
     /// updates, the records for utmp, mounts for huge pages, moving the journal to the disk, units

@@ -62,6 +62,8 @@ pub(super) struct Running {
     socket: StdUnixStream,
     kept: bool,
     notes: Vec<String>,
+    /// How it ended, where that was heard before anybody asked.
+    heard: Option<Ended>,
 }
 
 /// How a container ended.
@@ -179,6 +181,7 @@ impl Running {
             socket,
             kept: false,
             notes: Vec::new(),
+            heard: None,
         };
         match running.next().await? {
             Told::Taken => {
@@ -218,8 +221,38 @@ impl Running {
         }
     }
 
+    /// Waits until the container's one command has started; gives the container's init in the host's
+    /// numbering. `None` if it has ended already, which [`Self::ended`] tells.
+    pub(super) async fn command_started(&mut self) -> Result<Option<i32>, MachineError> {
+        loop {
+            match self.next().await? {
+                Told::Claimed | Told::Taken => {}
+                Told::Note(note) => self.notes.push(note),
+                Told::Ready { leader, .. } => return Ok(Some(leader)),
+                Told::Ended {
+                    code,
+                    console,
+                    steps,
+                    process,
+                } => {
+                    self.heard = Some(Ended {
+                        code,
+                        console,
+                        steps,
+                        process,
+                    });
+                    return Ok(None);
+                }
+                Told::Failed(message) => return Err(self.failed(message)),
+            }
+        }
+    }
+
     /// Waits until the container has ended by itself.
     pub(super) async fn ended(&mut self) -> Result<Ended, MachineError> {
+        if let Some(heard) = self.heard.take() {
+            return Ok(heard);
+        }
         loop {
             match self.next().await? {
                 Told::Note(note) => self.notes.push(note),

@@ -178,7 +178,7 @@ pub(super) fn claim(path: &Path) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Holds a layer for as long as the result is open: nobody removes it from its store then.
-pub(super) fn hold(layer: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn hold(layer: &Path) -> io::Result<OwnedFd> {
     match lock(layer, FlockOperation::NonBlockingLockShared) {
         Ok(Some(lock)) if is_still(&lock, layer) => Ok(lock),
         Ok(_) => Err(io::Error::other(format!(

@@ -20,7 +20,7 @@ pub async fn shell(runtime: &Runtime, machine: &str) -> Result<ExitStatus, Machi
         .ok_or_else(|| MachineError::NoMachine(machine.to_owned()))?;
     let no_guest = |source| MachineError::NoGuest {
         machine: machine.to_owned(),
-        source,
+        source: Box::new(source),
         console: String::new(),
     };
     let guest = Guest::connect(record.leader).await.map_err(no_guest)?;

@@ -36,9 +36,28 @@ pub fn signal_number(text: &str) -> Option<i32> {
     (RTMIN..=RTMAX).contains(&number).then_some(number)
 }
 
+/// The name of a signal, with `SIG`.
+pub fn signal_name(number: i32) -> String {
+    let index = usize::try_from(number - 1).ok();
+    if let Some(name) = index.and_then(|index| NAMES.get(index)) {
+        return format!("SIG{name}");
+    }
+    match number - RTMIN {
+        0 => "SIGRTMIN".to_owned(),
+        offset => format!("SIGRTMIN+{offset}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_stands_for_its_number() {
+        for number in (1..=31).chain(34..=64) {
+            assert_eq!(signal_number(&signal_name(number)), Some(number));
+        }
+    }
 
     #[test]
     fn signals_have_names_and_numbers() {

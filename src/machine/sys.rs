@@ -25,7 +25,7 @@ pub(super) fn unshare_mounts() -> io::Result<()> {
 
 /// Closes every descriptor but the standard ones. Whoever started postroj may have left some open,
 /// and would wait for their end as long as a container that is kept has them.
-pub(super) fn close_inherited() -> io::Result<()> {
+pub(crate) fn close_inherited() -> io::Result<()> {
     let numbers: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -72,7 +72,7 @@ pub(super) fn lead_session(command: &mut Command) {
 }
 
 /// Has the runtime tell when `file` can be read.
-pub(super) fn watch(file: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(file: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor is open and stays the same for as long as it is owned.
     let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
     watched.map_err(Into::into)

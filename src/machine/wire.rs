@@ -1,5 +1,6 @@
 //! Lines, and descriptors with them, over a stream socket; unix(7), `SCM_RIGHTS`.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -16,8 +17,19 @@ const MOST: usize = 4;
 /// How long a line is at most: more than a command line and its environment can have.
 const LONGEST: usize = 8 << 20;
 
+/// The socket that is this process's standard input, which becomes `/dev/null`: its end is what somebody
+/// waits for, so no child may hold it. The process gets its name, for it was started by a path that has
+/// another.
+pub(crate) fn from_stdin() -> io::Result<UnixStream> {
+    rustix::thread::set_name(c"postroj")?;
+    let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
+    let null = File::options().read(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(socket)
+}
+
 /// Sends a line, which ends with its newline, and descriptors with its beginning. The socket blocks.
-pub(super) fn send(
+pub(crate) fn send(
     mut socket: &UnixStream,
     line: &[u8],
     descriptors: &[BorrowedFd<'_>],
@@ -34,15 +46,15 @@ pub(super) fn send(
 }
 
 /// The lines that come over a socket that blocks.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     socket: UnixStream,
     pending: Vec<u8>,
     /// What has come with the lines so far and that nobody has taken.
-    pub(super) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 impl Lines {
-    pub(super) fn new(socket: UnixStream) -> Self {
+    pub(crate) fn new(socket: UnixStream) -> Self {
         Self {
             socket,
             pending: Vec::new(),
@@ -51,7 +63,7 @@ impl Lines {
     }
 
     /// The next line, without its newline; `None` once the other end is closed.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let mut line: Vec<u8> = self.pending.drain(..=end).collect();

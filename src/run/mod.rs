@@ -55,6 +55,15 @@ pub struct Run {
     pub system: Option<System>,
 }
 
+/// Where a command writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
 /// Why a command was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -95,13 +104,18 @@ impl Run {
         images: &Images,
         stdio: Stdio,
     ) -> Result<(Container, ImageConfig), RunError> {
+        let image = self.pull(images).await?;
+        let container = self.launch(&image, images, stdio).await?;
+        Ok((container, image.config.clone()))
+    }
+
+    /// Gets the image.
+    pub(crate) async fn pull(&self, images: &Images) -> Result<ReadyImage, ImageError> {
         let pull = PullOptions {
             as_is: self.system.is_none(),
             ..self.pull.clone()
         };
-        let image = images.pull(&self.image, &pull).await?;
-        let container = self.launch(&image, images, stdio).await?;
-        Ok((container, image.config.clone()))
+        images.pull(&self.image, &pull).await
     }
 
     /// Starts the command in an image that is there already.
@@ -111,10 +125,20 @@ impl Run {
         images: &Images,
         stdio: Stdio,
     ) -> Result<Container, RunError> {
+        let command = self.container(image, images)?;
+        Ok(Container::start(command, stdio).await?)
+    }
+
+    /// What is started in an image that is there already.
+    pub(crate) fn container(
+        &self,
+        image: &ReadyImage,
+        images: &Images,
+    ) -> Result<ContainerCommand, RunError> {
         let process = self
             .process(&image.config)
             .ok_or_else(|| RunError::NoCommand(self.image.to_string()))?;
-        let command = ContainerCommand {
+        Ok(ContainerCommand {
             image: image.name.clone(),
             name: self.name.clone(),
             lowers: image.lowers.clone(),
@@ -123,8 +147,7 @@ impl Run {
             storage: images.storage().to_owned(),
             system: self.system,
             process,
-        };
-        Ok(Container::start(command, stdio).await?)
+        })
     }
 
     /// What is run of an image with that config; `None` if nobody names a command.

@@ -75,7 +75,7 @@ fn least(held: &[Held]) -> Held {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = postroj::machine::helper() {
+    if let Some(code) = postroj::helper() {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use postroj::chain::{
     Chain as Planned, ChainFileError, ChainResult, LogLine, Options, Stage, StageResult, Status,
-    Stream, Watcher,
+    Watcher,
 };
 use postroj::machine::Users;
 use postroj::report::printable;
+use postroj::run::Stream;
 
 use super::getting::{Getting, Pulling};
 use super::isolation::PrivateUsers;

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use async_trait::async_trait;
 use tokio::process::{Child, Command};
 
-use super::{Host, Launched, SUPERVISE_COMMAND};
+use super::{Host, Keeper, Launched, SUPERVISE_COMMAND};
 use crate::machine::MachineError;
 use crate::machine::cgroup::Hierarchies;
 use crate::machine::limits::Limits;
@@ -36,28 +36,38 @@ impl Host for Direct {
         _limits: &Limits,
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError> {
-        // The running program, even if its file has been replaced since.
-        let mut command = Command::new("/proc/self/exe");
-        // Ctrl-C in the terminal is for postroj, which then ends the supervisor.
-        sys::lead_session(command.as_std_mut());
-        let child = command
-            .arg0("postroj")
-            .arg(SUPERVISE_COMMAND)
-            .current_dir("/")
-            .stdin(lifeline)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|source| MachineError::Host {
-                action: "start the container's supervisor",
-                source,
-            })?;
+        let child = start(&[SUPERVISE_COMMAND.to_owned()], lifeline)?;
         Ok(Some(Box::new(Supervised(Some(child)))))
+    }
+
+    async fn start_keeper(&self, keeper: &Keeper, lifeline: OwnedFd) -> Result<(), MachineError> {
+        // If this process is still there when it ends, the runtime waits for it.
+        start(&keeper.arguments, lifeline).map(drop)
     }
 
     async fn launched(&self, _machine: &str) -> Result<Box<dyn Launched>, MachineError> {
         Ok(Box::new(Supervised(None)))
     }
+}
+
+/// Starts this program once more, in a session of its own.
+fn start(arguments: &[String], lifeline: OwnedFd) -> Result<Child, MachineError> {
+    // The running program, even if its file has been replaced since.
+    let mut command = Command::new("/proc/self/exe");
+    // Ctrl-C in the terminal is for postroj, which then ends what it has started.
+    sys::lead_session(command.as_std_mut());
+    command
+        .arg0("postroj")
+        .args(arguments)
+        .current_dir("/")
+        .stdin(lifeline)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|source| MachineError::Host {
+            action: "start the container's supervisor",
+            source,
+        })
 }
 
 /// A supervisor, which leaves nothing when it ends; another process's child is for that to wait for.

@@ -5,6 +5,7 @@ mod systemd;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -33,8 +34,33 @@ pub(super) trait Host: Send + Sync {
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError>;
 
+    /// Starts a program of ours that outlives this process, with `lifeline` as its standard input.
+    async fn start_keeper(&self, keeper: &Keeper, lifeline: OwnedFd) -> Result<(), MachineError>;
+
     /// The supervisor of `machine`, which somebody has started.
     async fn launched(&self, machine: &str) -> Result<Box<dyn Launched>, MachineError>;
+}
+
+/// Who looks after a container when the postroj that wanted it has ended: a service of its own where
+/// systemd runs the host, a session of its own elsewhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Keeper {
+    /// Whose keeper it is: the rest of its unit's name, after [`KEEPER`].
+    pub(crate) id: String,
+    /// What it is called for people.
+    pub(crate) description: String,
+    /// This program's arguments.
+    pub(crate) arguments: Vec<String>,
+    /// How long it may take to end.
+    pub(crate) patience: Duration,
+}
+
+/// What the names of keepers' units begin with.
+pub(super) const KEEPER: &str = "postroj-task-";
+
+/// Starts one.
+pub(crate) async fn start_keeper(keeper: &Keeper, lifeline: OwnedFd) -> Result<(), MachineError> {
+    detect().await?.start_keeper(keeper, lifeline).await
 }
 
 /// A supervisor that was started.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use zbus::{Connection, Fd, Variant};
 
-use super::{Host, Launched, SUPERVISE_COMMAND};
+use super::{Host, KEEPER, Keeper, Launched, SUPERVISE_COMMAND};
 use crate::machine::MachineError;
 use crate::machine::bus::{MachinedProxy, ManagerProxy, Property, UnitRemovedStream};
 use crate::machine::limits::{self, Limits, weight};
@@ -86,41 +86,18 @@ impl Host for Systemd {
         lifeline: OwnedFd,
     ) -> Result<Option<Box<dyn Launched>>, MachineError> {
         let unit = format!("{machine}.service");
-        let program = std::env::current_exe().map_err(|source| MachineError::Host {
-            action: "find the path of the running program",
-            source,
-        })?;
-        if !program.exists() {
-            return Err(MachineError::Host {
-                action: "start the container's supervisor",
-                source: io::Error::new(
-                    io::ErrorKind::NotFound,
-                    format!(
-                        "{} has been replaced since it was started",
-                        program.display()
-                    ),
-                ),
-            });
-        }
-        let program = program.to_string_lossy().into_owned();
-        let arguments = vec![program.clone(), SUPERVISE_COMMAND.to_owned()];
-        let mut properties: Vec<Property<'_>> = vec![
-            ("Description", format!("postroj container {machine}").into()),
-            ("Type", "exec".into()),
-            (
-                "ExecStart",
-                Variant::from(vec![(program, arguments, false)]),
-            ),
-            (
-                "StandardInputFileDescriptor",
-                Variant::from(Fd::from(lifeline.as_fd())),
-            ),
+        let description = format!("postroj container {machine}");
+        let mut properties = service(description, &[SUPERVISE_COMMAND.to_owned()], &lifeline)?;
+        properties.extend([
             ("Slice", "machine.slice".into()),
             ("Delegate", true.into()),
-            ("KillMode", "mixed".into()),
             ("TasksMax", limits.pids.into()),
-            ("CollectMode", "inactive-or-failed".into()),
-        ];
+        ]);
+        if let Some(unit) = own_keeper_unit() {
+            // When the host goes down, who is started later is stopped earlier: the keeper of a task, which
+            // ends its container in order.
+            properties.push(("Before", vec![unit].into()));
+        }
         if let Some(memory) = limits.memory {
             properties.push(("MemoryMax", memory.into()));
             // What does not fit is not to be moved elsewhere.
@@ -151,12 +128,65 @@ impl Host for Systemd {
         }
     }
 
+    async fn start_keeper(&self, keeper: &Keeper, lifeline: OwnedFd) -> Result<(), MachineError> {
+        let mut properties = service(keeper.description.clone(), &keeper.arguments, &lifeline)?;
+        let patience = u64::try_from(keeper.patience.as_micros()).unwrap_or(u64::MAX);
+        properties.push(("TimeoutStopUSec", patience.into()));
+        let unit = format!("{KEEPER}{}.service", keeper.id);
+        let started = self
+            .manager
+            .start_transient_unit(&unit, "fail", &properties, &[]);
+        let started = started.await.map(drop);
+        started.map_err(|source| MachineError::Unit { unit, source })
+    }
+
     async fn launched(&self, machine: &str) -> Result<Box<dyn Launched>, MachineError> {
         Ok(Box::new(Unit {
             name: format!("{machine}.service"),
             removed: self.removals().await?,
         }))
     }
+}
+
+/// The properties of a service that runs this program once more; systemd.service(5).
+fn service<'a>(
+    description: String,
+    arguments: &[String],
+    stdin: &'a OwnedFd,
+) -> Result<Vec<Property<'a>>, MachineError> {
+    let program = std::env::current_exe().map_err(|source| MachineError::Host {
+        action: "find the path of the running program",
+        source,
+    })?;
+    if !program.exists() {
+        let path = program.display();
+        let text = format!("{path} has been replaced since it was started");
+        return Err(MachineError::Host {
+            action: "start the container's supervisor",
+            source: io::Error::new(io::ErrorKind::NotFound, text),
+        });
+    }
+    let program = program.to_string_lossy().into_owned();
+    let line: Vec<String> = [program.clone()].iter().chain(arguments).cloned().collect();
+    Ok(vec![
+        ("Description", description.into()),
+        ("Type", "exec".into()),
+        ("ExecStart", Variant::from(vec![(program, line, false)])),
+        (
+            "StandardInputFileDescriptor",
+            Variant::from(Fd::from(stdin.as_fd())),
+        ),
+        ("KillMode", "mixed".into()),
+        ("CollectMode", "inactive-or-failed".into()),
+    ])
+}
+
+/// The unit that this process is the keeper of a task in, if it is one.
+fn own_keeper_unit() -> Option<String> {
+    let cgroup = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let is_one = |part: &&str| part.starts_with(KEEPER) && part.ends_with(".service");
+    let part = cgroup.split(['/', '\n']).find(is_one)?;
+    Some(part.to_owned())
 }
 
 struct Unit {

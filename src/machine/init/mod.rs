@@ -52,8 +52,8 @@ pub(super) struct Job {
 /// What the init tells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// The command runs.
-    Started,
+    /// The command runs, as the process of this number there.
+    Started(i32),
     /// It could not be started, and the container ends.
     Failed(Failure),
     /// It ended by itself, with this exit code; so does the container.

@@ -1,6 +1,6 @@
 //! The init itself, inside the container.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -29,9 +29,7 @@ pub(in crate::machine) fn init() -> i32 {
 }
 
 fn serve() -> io::Result<i32> {
-    let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
-    let null = File::options().read(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
+    let socket = wire::from_stdin()?;
     let mut lines = Lines::new(socket.try_clone()?);
     let line = lines.next()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let Request::Run(job) = serde_json::from_slice(&line)? else {
@@ -53,7 +51,8 @@ fn serve() -> io::Result<i32> {
             return Ok(NOT_STARTED);
         }
     };
-    tell(&socket, &Answer::Started)?;
+    let number = command.as_raw_nonzero().get();
+    tell(&socket, &Answer::Started(number))?;
     let _ = tell_command.send(command);
     let status = reap(command)?;
     match (status.exit_status(), status.terminating_signal()) {

@@ -19,6 +19,7 @@ use super::lifeline::{Lifeline, Teller, Word};
 use crate::machine::cgroup;
 use crate::machine::pasta::Link;
 use crate::machine::runtime::Record;
+use crate::machine::seen::first_child;
 use crate::machine::spec::{END_PATIENCE, Told};
 use crate::machine::steps::{Booted, Ended, Moment};
 use crate::machine::sys;
@@ -201,7 +202,7 @@ impl Supervisor<'_> {
             return Ok(None);
         }
         let leader = leader
-            .or_else(|| only_child(nspawn?))
+            .or_else(|| first_child(nspawn?.as_raw_nonzero().get()))
             .ok_or_else(|| io::Error::other("systemd-nspawn did not tell the leader"))?;
         self.root.unmask();
         self.record(leader, false)?;
@@ -295,15 +296,4 @@ async fn change(command: Option<&mut Command>) -> bool {
         Some(command) => command.change().await,
         None => std::future::pending().await,
     }
-}
-
-/// The one child of a process; proc(5), `/proc/<pid>/task/<tid>/children`.
-fn only_child(pid: Pid) -> Option<i32> {
-    let pid = pid.as_raw_nonzero();
-    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
-        .ok()?
-        .split_ascii_whitespace()
-        .next()?
-        .parse()
-        .ok()
 }

@@ -28,7 +28,7 @@ use super::root::{self, Assembled};
 use super::runtime;
 use super::spec::{CgroupOwner, END_PATIENCE, Payload, Spec, Told};
 use super::sys;
-use super::wire::Lines;
+use super::wire::{self, Lines};
 
 pub(super) use control::control_socket;
 
@@ -41,10 +41,7 @@ use lifeline::Teller;
 /// The result is for the exit code only: what went wrong has been told on the socket.
 pub(super) fn supervise() -> io::Result<()> {
     sys::close_inherited()?;
-    let socket = StdUnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
-    // The socket's end is what postroj waits for: nobody else may hold it.
-    let null = File::options().read(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
+    let socket = wire::from_stdin()?;
     let (spec, descriptors) = read_spec(&socket)?;
     let lock = match runtime::claim(&spec.directory) {
         Ok(Some(lock)) => lock,
