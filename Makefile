@@ -14,7 +14,7 @@ BUILD_PACKAGES := gcc libc6-dev
 RUN_PACKAGES := systemd-container mmdebstrap dbus ca-certificates passt e2fsprogs
 TEST_PACKAGES := docker-registry openssl skopeo strace e2fsprogs xfsprogs attr time umoci \
 	dnf zypper pacman-package-manager makepkg rpm createrepo-c libarchive-tools gnupg iproute2 \
-	libxml2-utils perl chromium python3 python3-jsonschema
+	libxml2-utils perl chromium python3 python3-jsonschema busybox-static
 FUZZ_PACKAGES := g++
 BENCH_PACKAGES := python3 python3-venv curl podman runc skopeo time umoci
 

@@ -15,6 +15,7 @@
 //! | [`pkgprobe`] | the main job, of all of these |
 //! | [`matrix`] | that on many images, several at once |
 //! | [`run`] | one command in a container of its own |
+//! | [`task`] | one that outlives whoever has started it |
 //! | [`chain`] | several in sequence, with one directory in common |
 //! | [`report`] | the result of a run and how it is written |
 //! | [`progress`] | the events of a long job, and who listens to them |
@@ -43,14 +44,15 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod size;
+pub mod task;
 mod timestamp;
 mod yaml;
 
 /// Does what the library has started this program again for, and gives the exit code; `None` if somebody
-/// else has started it. It is the supervisor of a container then, or the init in one.
+/// else has started it. It is the supervisor of a container then, the init in one, or the keeper of a task.
 ///
 /// A program that starts containers calls it first of all, while it has no threads.
 pub fn helper() -> Option<i32> {
     let command = std::env::args_os().nth(1)?;
-    machine::helper(&command)
+    machine::helper(&command).or_else(|| task::helper(&command))
 }

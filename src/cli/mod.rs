@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use commands::{chain, generate, images, login, machines, pkgprobe, run, selftest, store};
+use commands::{chain, generate, images, login, machines, pkgprobe, run, selftest, store, task};
 use config::Settings;
 use error::{CommandError, Exit};
 use output::Output;
@@ -135,6 +135,7 @@ enum Command {
     Pkgprobe(Box<pkgprobe::Pkgprobe>),
     Selftest(Box<selftest::Selftest>),
     Run(Box<run::Run>),
+    Task(task::Task),
     Chain(chain::Chain),
     Machines(machines::Machines),
     Stop(machines::Stop),
@@ -275,6 +276,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
             Command::Pkgprobe(command) => command.run(&settings, output).await,
             Command::Selftest(command) => command.run(&settings, output).await,
             Command::Run(command) => Box::pin(command.run(&settings, output)).await,
+            Command::Task(command) => Box::pin(command.run(&settings, output)).await,
             Command::Chain(command) => Box::pin(command.run(&settings, output)).await,
             Command::Machines(command) => command.run(output),
             Command::Stop(command) => command.run(output).await,

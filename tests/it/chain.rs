@@ -207,28 +207,6 @@ fn people_are_told_what_happened() {
 
 /// Nothing is started where an image is missing, and each is pulled once.
 #[test]
-fn the_example_of_the_readme() {
-    let ground = Ground::directly();
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.rst");
-    let readme = fs::read_to_string(readme).expect("the README");
-    let (_, chapter) = readme
-        .split_once("Stages in sequence\n")
-        .expect("the chapter");
-    let (_, rest) = chapter
-        .split_once(".. code-block:: yaml\n\n")
-        .expect("an example");
-    let lines = rest.lines().take_while(|line| line.starts_with("    "));
-    let example: Vec<&str> = lines.map(|line| &line[4..]).collect();
-    let file = ground.file("build.yaml", &example.join("\n"));
-    let words = ground.words(&file, &["--env", "NAME=everybody"]);
-    let outcome = ground.place.postroj(words).run().exits(0);
-    outcome.stderr_has("2 | hello everybody");
-    let words = ground.words(&file, &["--json"]);
-    let outcome = ground.place.postroj(words).run().exits(0);
-    outcome.stdout_has("\"hello world\"");
-}
-
-#[test]
 fn an_image_that_cannot_be_had() {
     let ground = Ground::directly();
     let missing = "127.0.0.1:9/no/such:1";

@@ -43,6 +43,7 @@ fn of_postroj() {
       pkgprobe     Boot an image, install packages there, and check that their services run and answer
       selftest     Run a built-in probe on every image of the catalogue, or on those that are named
       run          Run one command in a container of its own
+      task         Look after commands that run in containers of their own and outlive postroj
       chain        Run commands in containers, one after the other
       machines     List the containers that are up
       stop         End containers

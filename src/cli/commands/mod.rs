@@ -17,3 +17,4 @@ pub(super) mod run;
 pub(super) mod running;
 pub(super) mod selftest;
 pub(super) mod store;
+pub(super) mod task;

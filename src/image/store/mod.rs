@@ -356,7 +356,15 @@ impl Store {
 /// What is in a directory that is no store yet, and would not be in one. To make a store of `/tmp`
 /// would shut everybody out of it.
 fn stranger(root: &Path) -> Option<String> {
-    const OURS: [&str; 6] = ["layers", "images", "tmp", "locks", "version", "lost+found"];
+    const OURS: [&str; 7] = [
+        "layers",
+        "images",
+        "tmp",
+        "locks",
+        "tasks",
+        "version",
+        "lost+found",
+    ];
     if root.join("version").exists() {
         return None;
     }

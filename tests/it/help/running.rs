@@ -25,14 +25,22 @@ fn of_run() {
               The command, or the arguments of the image's entry point [default: the image's own]
 
     Options:
+      -d, --detach
+              Do not wait for the command: print the id of a task, which `postroj task` looks after
+
+          --rm
+              Remove the container when the command has ended, as is done in any case; with --detach,
+              the task and its logs as well
+
+          --restart <WHEN>
+              When the command of a task is started again: no, on-failure, on-failure:NUMBER or always
+
       -i, --interactive
-              Let the command read what postroj reads from standard input
+              Let the command read what postroj reads from standard input; of a task, what `postroj task
+              attach` reads
 
       -t, --tty
               Give the command a terminal of its own
-
-          --rm
-              Remove the container when the command has ended, as is done in any case
 
           --init
               Run an init in the container, as is done in any case
@@ -220,5 +228,135 @@ fn of_chain_run() {
                                     --tls-verify=false do without [default: as registries.conf has it
                                     for the registry, else true]
       -h, --help                    Print help (see more with '--help')
+    ");
+}
+
+/// What it has besides what `run` has.
+#[test]
+fn of_task_create() {
+    let text = of_words(&["task", "create", "--help"]);
+    let (own, common) = text.split_once("  -i, --interactive").expect("its options");
+    let run = of_words(&["run", "--help"]);
+    let (_, commands) = run.split_once("  -i, --interactive").expect("its options");
+    let options = |text: &str| text.split("\n\nThe exit code").next().map(str::to_owned);
+    assert_eq!(options(common), options(commands));
+    assert_snapshot!(own, @"
+    Start a command in a container of its own, and print the id of the task
+
+    The command goes on when postroj has ended; what it writes is kept for `postroj task logs`. What
+    there is of a task, whether it runs or has ended, stays until `postroj task rm` removes it. Each
+    start of the command gets the image's root anew: what is to be kept is written to a --volume.
+
+    Usage: postroj task create [OPTIONS] <IMAGE> [COMMAND]...
+
+    Arguments:
+      <IMAGE>
+              The image: a name of `postroj list-images`, a registry's NAME:TAG or `docker://NAME`, the
+              URL or the path (with a /) of a root-filesystem tarball, or a directory
+
+      [COMMAND]...
+              The command, or the arguments of the image's entry point [default: the image's own]
+
+    Options:
+          --restart <WHEN>
+              When the command is started again: no, on-failure, on-failure:NUMBER or always
+
+          --rm
+              Remove the task when it has ended, with what it has written
+    ");
+}
+
+#[test]
+fn of_what_looks_after_tasks() {
+    assert_snapshot!(of_words(&["task", "-h"]), @"
+    Look after commands that run in containers of their own and outlive postroj
+
+    Usage: postroj task [OPTIONS] <COMMAND>
+
+    Commands:
+      create  Start a command in a container of its own, and print the id of the task
+      list    List the tasks, those that have ended included
+      health  Tell how a task is
+      logs    Print what the command of a task has written
+      signal  Send the command of a task a signal
+      wait    Wait until tasks have ended, and print their exit codes
+      attach  Read what the command of a task writes from now on, and let it read what is typed
+      rm      Remove tasks, and what they have written
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+    ");
+    assert_snapshot!(of_words(&["task", "health", "--help"]), @"
+    Tell how a task is
+
+    The exit code is 0 if there is such a task, however it is, and 1 if there is none. What its command
+    does is told as the kernel has it: sleeping, running, disk-sleep, stopped or zombie; exited if it
+    has ended, and dead if it has ended and nobody knows how, for its keeper was killed or the host went
+    down.
+
+    Usage: postroj task health [OPTIONS] <TASK>
+
+    Arguments:
+      <TASK>
+              The task: its name, its id, or the beginning of that
+
+    Options:
+          --json
+              Print JSON: the memory in bytes, the CPU time in seconds
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(of_words(&["task", "logs", "-h"]), @"
+    Print what the command of a task has written
+
+    Usage: postroj task logs [OPTIONS] <TASK>
+
+    Arguments:
+      <TASK>  The task: its name, its id, or the beginning of that
+
+    Options:
+      -f, --follow         Go on with what is written from now on, until the task ends
+          --since <TIME>   Leave out what was written before: a time as 2026-01-31T12:00:00Z, or how
+                           long ago, as 10m
+      -n, --tail <NUMBER>  Print so many of the last lines only
+          --stdout         Print what was written to standard output only
+          --stderr         Print what was written to standard error only
+      -t, --timestamps     Print the time before each line
+      -h, --help           Print help (see more with '--help')
+    ");
+    assert_snapshot!(of_words(&["task", "rm", "-h"]), @"
+    Remove tasks, and what they have written
+
+    Usage: postroj task rm [OPTIONS] [TASK]...
+
+    Arguments:
+      [TASK]...  The tasks: their names, their ids, or the beginnings of those
+
+    Options:
+      -a, --all    Remove every task
+      -f, --force  End what runs first, as its image wants it to be ended, and by force after
+                   --stop-timeout
+      -h, --help   Print help (see more with '--help')
+    ");
+    assert_snapshot!(of_words(&["task", "attach", "--help"]), @"
+    Read what the command of a task writes from now on, and let it read what is typed
+
+    It reads from standard input if the task was created with --interactive; the end of standard input
+    is the end of what it reads. On a terminal of its own, Ctrl-P Ctrl-Q leaves it alone, elsewhere
+    signals are passed on to it, and the third leaves it alone. The exit code is the command's.
+
+    Usage: postroj task attach [OPTIONS] <TASK>
+
+    Arguments:
+      <TASK>
+              The task: its name, its id, or the beginning of that
+
+    Options:
+          --no-stdin
+              Let it read nothing
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }

@@ -32,18 +32,31 @@ impl Nested {
 
     /// Boots a tree that has what [`tree::host`] has.
     pub(crate) fn boot_tree(tree: &Path) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("host-")
+            .tempdir_in(super::cache::root())
+            .expect("a temporary directory");
+        fs::create_dir(directory.path().join("state")).expect("create the state directory");
+        Self::boot_with(tree, directory)
+    }
+
+    /// Has its power cut, and boots once more, with what postroj has stored.
+    pub(crate) fn rebooted(mut self) -> Self {
+        let other = tempfile::tempdir().expect("a temporary directory");
+        let directory = std::mem::replace(&mut self.directory, other);
+        drop(self);
+        fs::remove_file(directory.path().join("notify")).expect("remove the old socket");
+        Self::boot_with(&tree::host(), directory)
+    }
+
+    fn boot_with(tree: &Path, directory: TempDir) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "{}-{}",
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        let directory = tempfile::Builder::new()
-            .prefix("host-")
-            .tempdir_in(super::cache::root())
-            .expect("a temporary directory");
         let state = directory.path().join("state");
-        fs::create_dir(&state).expect("create the state directory");
         let ready = UnixDatagram::bind(directory.path().join("notify"))
             .expect("bind the notification socket");
         ready

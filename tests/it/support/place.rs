@@ -72,6 +72,15 @@ impl Place {
         }
     }
 
+    /// The same, after its power was cut and it has booted again.
+    pub(crate) fn rebooted(self) -> Self {
+        let kind = match self.kind {
+            Kind::Direct => panic!("this machine stays up"),
+            Kind::Systemd(host) => Kind::Systemd(host.rebooted()),
+        };
+        Self { kind, ..self }
+    }
+
     /// A directory for the test's own files.
     pub(crate) fn scratch(&self) -> &Path {
         self.scratch.path()

@@ -1,0 +1,127 @@
+//! The files of a task, all in a directory of its own: who has that locked looks after the task.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `task.json` | what is to be run; without it the directory is one that is being made, or was left |
+//! | `state.json` | how it is, as its keeper has written it down last |
+//! | `log` | what the command has written |
+//! | `control` | the socket of its keeper |
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+pub(super) fn definition(directory: &Path) -> PathBuf {
+    directory.join("task.json")
+}
+
+pub(super) fn state(directory: &Path) -> PathBuf {
+    directory.join("state.json")
+}
+
+pub(super) fn log(directory: &Path) -> PathBuf {
+    directory.join("log")
+}
+
+/// The name of the socket, which is spoken of by a descriptor of its directory: the path of a socket may
+/// have 107 bytes only; unix(7).
+pub(super) const CONTROL: &str = "control";
+
+/// The directories of the tasks below `parent`.
+pub(super) fn directories(parent: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    Ok(entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect())
+}
+
+/// Locks the directory of all tasks, which is made if it is missing: nobody else makes or removes one until
+/// the result is closed.
+pub(super) fn lock_all(parent: &Path) -> io::Result<File> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)?;
+    // It may have been made by somebody with another mind about it.
+    fs::set_permissions(parent, Permissions::from_mode(0o700))?;
+    let directory = File::open(parent)?;
+    rustix::fs::flock(&directory, FlockOperation::LockExclusive)?;
+    Ok(directory)
+}
+
+/// Makes the directory of a task, and locks it.
+pub(super) fn make(directory: &Path) -> io::Result<OwnedFd> {
+    DirBuilder::new().mode(0o700).create(directory)?;
+    let lock = File::open(directory)?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock.into())
+}
+
+/// Whether somebody has it locked.
+pub(super) fn is_locked(directory: &Path) -> bool {
+    let Ok(file) = File::open(directory) else {
+        return false;
+    };
+    let taken = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+    taken == Err(rustix::io::Errno::WOULDBLOCK)
+}
+
+/// Removes a task's directory as soon as nobody looks after it; one that is gone is fine.
+pub(super) fn remove(directory: &Path) -> io::Result<()> {
+    let gone = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    };
+    let lock = match File::open(directory) {
+        Ok(lock) => lock,
+        Err(error) => return gone(error),
+    };
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    remove_locked(directory).or_else(gone)
+}
+
+/// Removes a task's directory, which the caller has locked. What is left where this is cut short is no task
+/// any more, and removed with the next.
+pub(super) fn remove_locked(directory: &Path) -> io::Result<()> {
+    match fs::remove_file(definition(directory)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        removed => removed?,
+    }
+    fs::remove_dir_all(directory)
+}
+
+/// Removes what somebody has left who was killed while making or removing a task. The caller has locked all.
+pub(super) fn sweep(parent: &Path) -> io::Result<()> {
+    for directory in directories(parent)? {
+        if !definition(&directory).exists() && !is_locked(&directory) {
+            fs::remove_dir_all(&directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file, for root alone, that is whole at any time.
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("new");
+    let written = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .and_then(|mut file| file.write_all(content))
+        .and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}

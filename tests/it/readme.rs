@@ -1,0 +1,88 @@
+//! The examples of the README, as they are there.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::place::binary;
+use crate::support::process::{self, Outcome};
+use crate::support::{Place, image};
+
+/// The blocks of a language of a chapter.
+fn blocks(chapter: &str, language: &str) -> Vec<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.rst");
+    let readme = fs::read_to_string(readme).expect("the README");
+    let heading = format!("\n{chapter}\n{}\n", "=".repeat(chapter.len()));
+    let (_, rest) = readme.split_once(&heading).expect("the chapter");
+    let text = rest.split("\n\n\n").next().expect("its text");
+    let directive = format!(".. code-block:: {language}\n\n");
+    let blocks = text.split(&directive).skip(1);
+    let indented = |line: &&str| line.is_empty() || line.starts_with("    ");
+    let block = |text: &str| {
+        let lines = text.lines().take_while(indented);
+        let lines: Vec<&str> = lines
+            .map(|line| line.get(4..).unwrap_or_default())
+            .collect();
+        lines.join("\n")
+    };
+    blocks.map(block).collect()
+}
+
+/// Runs a block as whoever reads it would.
+fn run(place: &Place, block: &str) -> Outcome {
+    let programs = place.scratch().join("bin");
+    if !programs.exists() {
+        fs::create_dir(&programs).expect("make a directory");
+        std::os::unix::fs::symlink(binary(), programs.join("postroj")).expect("a link");
+    }
+    let path = std::env::var("PATH").expect("a PATH");
+    let mut command = Command::new("sh");
+    command
+        .args(["-exc", block])
+        .current_dir(place.scratch())
+        .env("PATH", format!("{}:{path}", programs.display()))
+        .env("POSTROJ_STATE_DIR", place.state());
+    process::run(command)
+}
+
+#[test]
+fn of_one_command() {
+    let place = Place::direct();
+    image::pulled("debian-bookworm");
+    let blocks = blocks("One command", "sh");
+    assert_eq!(blocks.len(), 2);
+    let outcome = run(&place, &blocks[0]).exits(0);
+    let outcome = outcome
+        .stdout_has("VERSION_CODENAME=bookworm")
+        .stdout_has("hello\n");
+    assert!(outcome.stdout.contains(":/src#"), "{outcome}");
+    run(&place, &blocks[1])
+        .exits(0)
+        .stdout_has("0 loaded units listed.");
+}
+
+#[test]
+fn of_a_command_that_goes_on() {
+    let place = Place::direct();
+    image::pulled("debian-bookworm");
+    let blocks = blocks("A command that goes on", "sh");
+    assert_eq!(blocks.len(), 1);
+    let outcome = run(&place, &blocks[0]).exits(0);
+    let outcome = outcome.stdout_has("clock").stdout_has("exists: true\n");
+    assert!(outcome.stdout.ends_with("\n130\n"), "{outcome}");
+}
+
+#[test]
+fn of_stages_in_sequence() {
+    let place = Place::direct();
+    image::pulled("debian-bookworm");
+    let [file] = <[String; 1]>::try_from(blocks("Stages in sequence", "yaml")).expect("one file");
+    fs::write(place.scratch().join("build.yaml"), file).expect("write the file");
+    let blocks = blocks("Stages in sequence", "sh");
+    assert_eq!(blocks.len(), 1);
+    run(&place, &blocks[0])
+        .exits(0)
+        .stderr_has("2 | hello everybody");
+    let result = fs::read_to_string(place.scratch().join("result.json")).expect("the result");
+    assert!(result.contains("\"hello world\""), "{result}");
+}

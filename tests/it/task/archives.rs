@@ -1,0 +1,51 @@
+//! A task whose image is an archive.
+
+use super::*;
+use crate::support::archive::{Entry, Tar, gzip};
+use crate::support::http::{Answer, Server};
+use crate::support::tiny::noise;
+
+/// How much memory postroj may have while it takes an archive that is much larger.
+const MEMORY: usize = 96 << 20;
+
+#[test]
+fn an_archive_is_streamed() {
+    let place = Place::direct();
+    let state = place.scratch().join("state");
+    let busybox = fs::read("/bin/busybox").expect("busybox-static of Debian");
+    let archive = Tar::new()
+        .with(Entry::directory("bin"))
+        .with(Entry::file("bin/busybox", busybox).mode(0o755))
+        .with(Entry::file("noise", noise(1, 3 * MEMORY)))
+        .bytes();
+    let file = place.scratch().join("rootfs.tar.gz");
+    let packed = gzip(&archive);
+    assert!(packed.len() > 2 * MEMORY);
+    fs::write(&file, &packed).expect("write the archive");
+    let server = Server::start();
+    let url = server.put("/rootfs.tar.gz", Answer::body(packed));
+    for image in [format!("file://{}", file.display()), url] {
+        let limit = format!("--data={MEMORY}");
+        let words = [
+            "task",
+            "create",
+            &image,
+            "/bin/busybox",
+            "wc",
+            "-c",
+            "/noise",
+        ];
+        let created = place
+            .postroj(words)
+            .under(["prlimit", &limit])
+            .env("POSTROJ_STATE_DIR", &state)
+            .run()
+            .exits(0);
+        let id = created.stdout.trim_end().to_owned();
+        let ask = |words: &[&str]| place.postroj(words).env("POSTROJ_STATE_DIR", &state).run();
+        assert_eq!(ask(&["task", "wait", &id]).exits(0).stdout, "0\n");
+        let logs = ask(&["task", "logs", &id]).exits(0).stdout;
+        assert_eq!(logs, format!("{} /noise\n", 3 * MEMORY));
+        ask(&["task", "rm", &id]).exits(0);
+    }
+}

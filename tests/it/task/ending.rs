@@ -1,0 +1,174 @@
+//! How a task ends, and what comes after.
+
+use super::*;
+
+/// Exit codes, signals, times and memory.
+pub(super) fn ends(place: &Place) {
+    let nosuch = ["task", "create", IMAGE, "nosuch"];
+    place.postroj(nosuch).run().exits(127).stderr_has("nosuch");
+    let listed = place
+        .postroj(["task", "list", "--json"])
+        .run()
+        .exits(0)
+        .stdout;
+    assert!(!listed.contains("\"nosuch\""), "{listed}");
+    let limited = ["-m", "48m", "--restart", "no"];
+    let task = Task::create(place, &limited, &[IMAGE, "tail", "/dev/zero"]);
+    assert_eq!(task.wait(), 137);
+    let health = task.health();
+    assert_eq!(health["oom_killed"], true, "{health}");
+    assert_eq!(health["signal"], "SIGKILL");
+    let task = Task::script(place, &["--timeout", "1s"], "sleep 1000");
+    assert_eq!(task.wait(), 124);
+    assert_eq!(task.health()["timed_out"], true);
+    // Who does not care is ended by force, and who does decides.
+    let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.1; done";
+    let task = Task::script(place, &["--stop-timeout", "500ms"], stubborn);
+    task.wait_for("ready");
+    let removed = task.ask("rm", &["--force"]).exits(0);
+    assert!(removed.took > Duration::from_millis(400), "{removed}");
+    task.ask("health", &[]).exits(1);
+    // Who ends the container ends the task.
+    let task = Task::script(place, &["--restart", "always"], "echo up; exec sleep 1000");
+    task.wait_for("up");
+    let machine = format!("postroj-{}", &task.id[..12]);
+    place.postroj(["stop", &machine]).run().exits(0);
+    task.wait();
+    assert_eq!(task.health()["restarts"], 0);
+}
+
+/// When a command is started again.
+pub(super) fn restarts(place: &Place) {
+    // It has the image's root each time, and what is to be kept on a volume.
+    let kept = place.scratch().join("kept");
+    fs::create_dir_all(&kept).expect("make a directory");
+    let volume = format!("{}:/kept", kept.display());
+    let script = "test -e /marker && echo old root; touch /marker; echo x >>/kept/count; \
+        wc -l </kept/count; test $(wc -l </kept/count) -ge 3";
+    let options = ["--restart", "on-failure", "-v", &volume];
+    let task = Task::script(place, &options, script);
+    assert_eq!(task.wait(), 0);
+    assert_eq!(task.logs(&[]).stdout, "1\n2\n3\n");
+    assert_eq!(task.health()["restarts"], 2);
+    let task = Task::script(place, &["--restart", "on-failure:1"], "exit 6");
+    assert_eq!(task.wait(), 6);
+    assert_eq!(task.health()["restarts"], 1);
+    let task = Task::script(place, &["--restart", "always"], "echo again");
+    process::wait_until(
+        || task.logs(&[]).stdout.lines().count() >= 3,
+        "it is started again and again",
+    );
+    // Also in between it is ended at once.
+    let removed = task.ask("rm", &["--force"]).exits(0);
+    assert!(removed.took < Duration::from_secs(5), "{removed}");
+}
+
+/// Its keeper is killed: the command goes with it, and whoever asks is told so.
+pub(super) fn is_lost(place: &Place) {
+    let argument = format!("{}77", std::process::id());
+    let script = format!("echo up; exec sleep {argument}");
+    let task = Task::script(place, &[], &script);
+    task.wait_for("up");
+    assert!(!process::with_argument(&argument).is_empty());
+    let waiting = place.postroj(["task", "wait", &task.id]).start();
+    let following = place.postroj(["task", "logs", "-f", &task.id]).start();
+    let attached = place.postroj(["task", "attach", &task.id]).start();
+    // They are there as soon as they have said all that there is so far.
+    std::thread::sleep(Duration::from_millis(500));
+    place.kill(task_directory(place, &task.id).to_str().expect("UTF-8"));
+    waiting.wait().exits(3).stderr_has("its keeper was killed");
+    assert_eq!(following.wait().exits(0).stdout, "up\n");
+    attached.wait().exits(3).stderr_has("its keeper was killed");
+    process::wait_until(
+        || process::with_argument(&argument).is_empty(),
+        "it has gone",
+    );
+    let health = task.health();
+    assert_eq!(
+        (&health["status"], &health["exit_code"]),
+        (&"dead".into(), &serde_json::Value::Null)
+    );
+    task.ask("signal", &["TERM"])
+        .exits(2)
+        .stderr_has("is not running");
+    let machine = format!("postroj-{}", &task.id[..12]);
+    let is_gone = || !place.postroj(["machines"]).run().stdout.contains(&machine);
+    process::wait_until(is_gone, "its container has gone");
+    task.ask("rm", &[]).exits(0);
+    task.ask("health", &[]).exits(1);
+}
+
+/// The directory that its keeper has as an argument.
+fn task_directory(place: &Place, id: &str) -> PathBuf {
+    let state = match place.nested() {
+        Some(_) => PathBuf::from("/var/lib/postroj"),
+        None => place.state(),
+    };
+    state.join("tasks").join(id)
+}
+
+/// One with the image's system around it.
+pub(super) fn boots(place: &Place) {
+    let script = "systemctl is-system-running --wait; echo ready; exec sleep 1000";
+    let task = Task::script(place, &["--boot"], script);
+    task.wait_for("ready");
+    let health = task.health();
+    assert_eq!(health["status"], "sleeping", "{health}");
+    assert!(health["memory"].is_u64(), "{health}");
+    task.ask("signal", &["SIGSTOP"]).exits(0);
+    process::wait_until(|| task.health()["status"] == "stopped", "it is stopped");
+    task.ask("signal", &["KILL"]).exits(0);
+    assert_eq!(task.wait(), 137);
+    assert_eq!(task.logs(&[]).stdout, "running\nready\n");
+}
+
+#[test]
+fn a_task_ends_directly() {
+    ends(&directly());
+}
+
+#[test]
+fn a_task_is_started_again_directly() {
+    restarts(&directly());
+}
+
+#[test]
+fn a_task_is_lost_directly() {
+    is_lost(&directly());
+}
+
+#[test]
+fn a_task_boots_directly() {
+    boots(&directly());
+}
+
+#[test]
+fn fifty_tasks_at_once() {
+    let place = directly();
+    let creating: Vec<_> = (0..50)
+        .map(|number| {
+            let script = format!("echo {number}; sleep 2; exit {number}");
+            let words = [
+                "task",
+                "create",
+                "--network",
+                "none",
+                IMAGE,
+                "sh",
+                "-c",
+                &script,
+            ];
+            place.postroj(words).start()
+        })
+        .collect();
+    let created = creating.into_iter().map(|started| started.wait().exits(0));
+    let created: Vec<Outcome> = created.collect();
+    let tasks = created.iter().map(|outcome| Task::printed(&place, outcome));
+    let tasks: Vec<Task<'_>> = tasks.collect();
+    let words = ["task", "wait"].into_iter().map(str::to_owned);
+    let words: Vec<String> = words
+        .chain(tasks.iter().map(|task| task.id.clone()))
+        .collect();
+    let codes = lines(0..50);
+    assert_eq!(place.postroj(&words).run().exits(0).stdout, codes);
+}
