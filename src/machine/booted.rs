@@ -6,6 +6,9 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::cgroup::{Hierarchies, has_run_out_of_memory};
 use super::container::{Command, Signaller, Started, System};
@@ -14,6 +17,9 @@ use super::init::{self, Answer, Link, signal_line};
 use super::process::{Ending, ProcessEnd};
 use super::seen::in_host;
 use super::{Boot, Guest, Machine, MachineError, users};
+
+/// How long a container may take to be seen to have ended after the command's init has gone.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A booted container and the command in it.
 pub(super) struct Booted {
@@ -65,7 +71,7 @@ impl Booted {
         let owner = base.saturating_add(job.identity.user);
         let handed = descriptors
             .iter()
-            .try_for_each(|descriptor| users::give(descriptor, owner));
+            .try_for_each(|descriptor| users::give_stream(descriptor, owner));
         handed
             .and_then(|()| link.run(job, &descriptors))
             .map_err(|error| assembly(error.to_string()))?;
@@ -124,8 +130,10 @@ impl Booted {
         while self.end.is_none() && self.machine.is_some() {
             self.hear().await?;
         }
-        if let Some(machine) = self.machine.take() {
-            machine.end().await?;
+        if let Some(machine) = &mut self.machine {
+            let ended = machine.end().await;
+            self.machine = None;
+            ended?;
         }
         self.end.clone().ok_or_else(|| MachineError::Killed {
             machine: self.name.clone(),
@@ -137,10 +145,9 @@ impl Booted {
         let Some(machine) = &mut self.machine else {
             return Ok(None);
         };
-        let (_, died) = machine.watch();
-        let answer = tokio::select! {
-            answer = self.link.answer() => answer,
-            error = died => {
+        let answer = match answer_of(&mut self.link, machine).await {
+            Ok(answer) => answer,
+            Err(error) => {
                 self.machine = None;
                 return Err(error);
             }
@@ -163,9 +170,27 @@ impl Booted {
 
     pub(super) async fn end(mut self: Box<Self>) -> Result<(), MachineError> {
         match self.machine.take() {
-            Some(machine) => machine.end().await.map(drop),
+            Some(mut machine) => machine.end().await.map(drop),
             None => Ok(()),
         }
+    }
+}
+
+/// Waits for what the init has to tell; `None` once it has gone, and its container has not.
+async fn answer_of(link: &mut Link, machine: &mut Machine) -> Result<Option<Answer>, MachineError> {
+    let (_, died) = machine.watch();
+    tokio::pin!(died);
+    let answer = tokio::select! {
+        answer = link.answer() => answer,
+        error = &mut died => return Err(error),
+    };
+    if answer.is_some() {
+        return Ok(answer);
+    }
+    // One that goes with its container goes before that has gone.
+    match timeout(LAST_WORDS, died).await {
+        Ok(error) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

@@ -187,18 +187,12 @@ impl Hierarchies {
         })
     }
 
-    /// Kills what runs in the container `machine`, whose init is `leader`, all at once: the kernel
-    /// then buries the processes side by side, and not one after the other behind their init.
-    ///
-    /// Nothing comes of it where there is no version 2 hierarchy, or Linux is older than 5.14.
-    pub(super) fn kill_payload(&self, machine: &str, leader: i32) {
-        let cgroup = fs::read_to_string(format!("/proc/{leader}/cgroup")).unwrap_or_default();
-        let path = unified_path(&cgroup);
-        if let (Some(mount_point), Some(payload)) =
-            (self.unified(), path.and_then(|path| payload(machine, path)))
-        {
-            let _ = fs::write(mount_point.join(payload).join("cgroup.kill"), "1");
-        }
+    /// The cgroup that systemd-nspawn has made for the processes of the container `machine`, whose init is
+    /// `leader`; `None` where there is no version 2 hierarchy.
+    pub(super) fn payload(&self, machine: &str, leader: i32) -> Option<Payload> {
+        let cgroup = fs::read_to_string(format!("/proc/{leader}/cgroup")).ok()?;
+        let path = payload(machine, unified_path(&cgroup)?)?;
+        Some(Payload(self.unified()?.join(path)))
     }
 
     /// The file in which the kernel counts the processes that it killed because the memory of a
@@ -263,6 +257,30 @@ impl Hierarchies {
         names.sort();
         names.dedup();
         names
+    }
+}
+
+/// The cgroup of all that runs in a container.
+pub(super) struct Payload(PathBuf);
+
+impl Payload {
+    /// Kills them all at once: the kernel then buries the processes side by side, and not one after the other
+    /// behind their init. Nothing comes of it on Linux before 5.14.
+    pub(super) fn kill(&self) {
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+    }
+
+    /// Its processes.
+    pub(super) fn processes(&self) -> Vec<i32> {
+        let mut found = Vec::new();
+        let mut directories = vec![self.0.clone()];
+        while let Some(directory) = directories.pop() {
+            found.extend(processes(&directory));
+            let below = fs::read_dir(&directory).into_iter().flatten().flatten();
+            let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            directories.extend(below.map(|entry| entry.path()));
+        }
+        found
     }
 }
 

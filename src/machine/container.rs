@@ -22,6 +22,9 @@ use super::{Launch, MachineError, Running};
 /// How many lines systemd-nspawn's reasons have at most; more are a command's.
 const SAID: usize = 5;
 
+/// How long the master of a terminal may take to arrive once it has begun to.
+const MASTER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The image's system, where it is booted before the command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
@@ -98,6 +101,8 @@ impl Terminal {
         socket.readable().await?;
         let socket = socket.into_std()?;
         socket.set_nonblocking(false)?;
+        // It comes whole, unless who runs there has something else in mind.
+        socket.set_read_timeout(Some(MASTER_PATIENCE))?;
         let mut lines = Lines::new(socket);
         lines.next()?;
         Ok(lines.descriptors.pop())
@@ -214,7 +219,8 @@ impl Container {
         }
     }
 
-    /// Waits until the command has ended, and nothing is left of the container.
+    /// Waits until the command has ended, and nothing is left of the container. Who is cancelled meanwhile may
+    /// ask again.
     pub async fn ended(&mut self) -> Result<ProcessEnd, MachineError> {
         match &mut self.0 {
             Kind::Alone(running) => alone_ended(running).await,
@@ -225,15 +231,14 @@ impl Container {
     /// Ends the container, whatever the command does, and waits until nothing is left of it.
     pub async fn end(self) -> Result<(), MachineError> {
         match self.0 {
-            Kind::Alone(running) => running.end().await.map(drop),
+            Kind::Alone(mut running) => running.end().await.map(drop),
             Kind::Booted(booted) => booted.end().await,
         }
     }
 }
 
 async fn alone_ended(running: &mut Running) -> Result<ProcessEnd, MachineError> {
-    let ended = running.ended().await?;
-    running.gone().await;
+    let ended = running.ended_and_gone().await?;
     let machine = running.name().to_owned();
     ended.process.ok_or_else(|| {
         let lines = ended.console.lines().map(str::trim);

@@ -257,10 +257,9 @@ impl Machine {
     }
 
     /// Ends the container and waits until nothing of it is left; gives where the time went, and the
-    /// last of its console.
-    pub async fn end(self) -> Result<(EndSteps, String), MachineError> {
+    /// last of its console. Who is cancelled meanwhile may ask again.
+    pub async fn end(&mut self) -> Result<(EndSteps, String), MachineError> {
         let asked = Moment::now();
-        drop(self.guest);
         let ended = self.running.end().await?;
         let steps = EndSteps::new(asked, ended.steps, Moment::now());
         Ok((steps, ended.console))
@@ -284,7 +283,7 @@ async fn connect(
 
 /// Ends a container that cannot be talked to; gives why that is so, which is what its supervisor has
 /// to say of it if there is anything.
-async fn no_guest(running: Running, source: GuestError) -> MachineError {
+async fn no_guest(mut running: Running, source: GuestError) -> MachineError {
     let machine = running.name().to_owned();
     match running.end().await {
         Ok(Ended { console, .. }) => MachineError::NoGuest {
@@ -297,7 +296,7 @@ async fn no_guest(running: Running, source: GuestError) -> MachineError {
 }
 
 /// Ends a container that is of no use; gives the last of its console.
-async fn console_of_end(running: Running) -> String {
+async fn console_of_end(mut running: Running) -> String {
     running
         .end()
         .await

@@ -300,12 +300,27 @@ impl Running {
         self.tell(REBOOT).await
     }
 
-    /// Ends the container and waits until nothing is left of it.
-    pub(super) async fn end(mut self) -> Result<Ended, MachineError> {
-        let _ = self.writer.shutdown().await;
+    /// Waits until the container has ended by itself and nothing is left of it. Who is cancelled meanwhile
+    /// may ask again.
+    pub(super) async fn ended_and_gone(&mut self) -> Result<Ended, MachineError> {
         let ended = self.ended().await;
-        self.gone().await;
-        ended
+        match ended {
+            Ok(ended) => {
+                self.heard = Some(ended);
+                self.gone().await;
+                self.ended().await
+            }
+            Err(error) => {
+                self.gone().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the container and waits until nothing is left of it. Who is cancelled meanwhile may ask again.
+    pub(super) async fn end(&mut self) -> Result<Ended, MachineError> {
+        let _ = self.writer.shutdown().await;
+        self.ended_and_gone().await
     }
 
     /// Waits until the host has nothing left of a container that has ended.

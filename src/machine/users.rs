@@ -15,7 +15,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -251,6 +251,16 @@ pub(super) fn connect_as(
     };
     std::thread::scope(|scope| scope.spawn(connecting).join())
         .unwrap_or_else(|_| Err(io::Error::other("the thread that connects has failed")))
+}
+
+/// Gives what `descriptor` is open on to a user of the container if it is a pipe or a socket. A file or a
+/// device has a name on the host, and others who use it.
+pub(super) fn give_stream(descriptor: &OwnedFd, user: u32) -> io::Result<()> {
+    let mode = rustix::fs::fstat(descriptor)?.st_mode;
+    match FileType::from_raw_mode(mode) {
+        FileType::Fifo | FileType::Socket => give(descriptor, user),
+        _ => Ok(()),
+    }
 }
 
 /// Gives what `file` is open on to the container's root, whose number on the host is `base`.

@@ -302,7 +302,7 @@ impl<'r, 'p> Course<'r, 'p> {
         };
         let rebooted = machine.reboot(self.run.plan.boot_timeout).await;
         let does = rebooted.is_ok();
-        if let Ok(machine) = rebooted {
+        if let Ok(mut machine) = rebooted {
             let _ = machine.end().await;
             step.finish();
         }

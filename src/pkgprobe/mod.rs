@@ -222,7 +222,7 @@ pub async fn run(
         (Some(artifacts), None) => artifacts.nothing("there was no container to ask"),
         (None, _) => {}
     }
-    if let Some(machine) = machine {
+    if let Some(mut machine) = machine {
         let ending = Instant::now();
         (context.ending)(report.verdict);
         let is_wanted = match plan.keep {

@@ -223,16 +223,20 @@ impl<'a> UnitProbe<'a> {
         {
             return Ok(Begun::Refused(Outcome::failed(refused)));
         }
-        let _ = timeout_at(self.deadline, async {
-            while let Ok(state) = self.state().await {
-                if !is_on_its_way(&state) {
-                    break;
-                }
-                self.unit.changed().await;
-            }
-        })
-        .await;
+        if started_by == StartedBy::Postroj || is_on_its_way(&state) {
+            let _ = timeout_at(self.deadline, self.arrives()).await;
+        }
         Ok(Begun::Started(started_by))
+    }
+
+    /// Waits until the unit is up or has failed to be.
+    async fn arrives(&mut self) {
+        while let Ok(state) = self.state().await {
+            if !is_on_its_way(&state) {
+                break;
+            }
+            self.unit.changed().await;
+        }
     }
 
     fn started_by(&self, now: &UnitState) -> StartedBy {

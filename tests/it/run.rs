@@ -53,6 +53,9 @@ fn basics(place: &Place) {
     let silent = place.postroj(["run", IMAGE, "cat"]).stdin("hello\n");
     assert_eq!(silent.run().exits(0).stdout, "");
     script(place, &[], "kill -9 $$").exits(137);
+    // It is given to nobody, although the command reads from it.
+    let null = place.root().join("dev/null");
+    assert_eq!(fs::metadata(null).expect("/dev/null").uid(), 0);
     place
         .postroj(["run", IMAGE, "nosuch"])
         .run()

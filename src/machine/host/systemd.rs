@@ -1,6 +1,5 @@
 //! A host that systemd runs: containers are its units, registered with machined.
 
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -158,15 +157,12 @@ fn service<'a>(
         action: "find the path of the running program",
         source,
     })?;
-    if !program.exists() {
-        let path = program.display();
-        let text = format!("{path} has been replaced since it was started");
-        return Err(MachineError::Host {
-            action: "start the container's supervisor",
-            source: io::Error::new(io::ErrorKind::NotFound, text),
-        });
-    }
-    let program = program.to_string_lossy().into_owned();
+    let program = if program.exists() {
+        program.to_string_lossy().into_owned()
+    } else {
+        // It has been replaced since it was started: what speaks to this process is to be the same.
+        format!("/proc/{}/exe", std::process::id())
+    };
     let line: Vec<String> = [program.clone()].iter().chain(arguments).cloned().collect();
     Ok(vec![
         ("Description", description.into()),

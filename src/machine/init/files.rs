@@ -77,6 +77,11 @@ pub(in crate::machine) fn show(directory: &Path) -> io::Result<Shown> {
     });
     for (path, name) in named.chain([(program.as_path(), PROGRAM)]) {
         let at = directory.join(name);
+        if name == PROGRAM && !path.exists() {
+            // It has been replaced since it was started. What has no name cannot be mounted.
+            fs::copy("/proc/self/exe", &at)?;
+            continue;
+        }
         File::create(&at)?;
         rustix::mount::mount_bind(path, &at).map_err(|error| {
             let error = io::Error::from(error);

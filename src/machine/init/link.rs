@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines, Take};
 use tokio::net::UnixStream;
 
 use super::super::wire;
@@ -14,11 +14,15 @@ use super::{Answer, Job, Request};
 /// How long the init may take to take what is said to it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How much it may say, in bytes: it says what becomes of one command. In a container with a system, that
+/// system could say more.
+const MOST: u64 = 1 << 20;
+
 /// The way to the init of a container.
 pub(in crate::machine) struct Link {
     /// Blocks until there is a command; nothing is heard before.
     socket: StdUnixStream,
-    lines: Option<Lines<BufReader<UnixStream>>>,
+    lines: Option<Lines<BufReader<Take<UnixStream>>>>,
     /// Signals for the command to come.
     pending: Vec<i32>,
 }
@@ -42,7 +46,8 @@ impl Link {
         wire::send(&self.socket, &line(&Request::Run(job))?, &descriptors)?;
         let reading = self.socket.try_clone()?;
         reading.set_nonblocking(true)?;
-        self.lines = Some(BufReader::new(UnixStream::from_std(reading)?).lines());
+        let reading = UnixStream::from_std(reading)?.take(MOST);
+        self.lines = Some(BufReader::new(reading).lines());
         for number in std::mem::take(&mut self.pending) {
             self.signal(number);
         }

@@ -41,7 +41,7 @@ impl Command {
         // Whoever opens /dev/stdout opens the pipe anew, by its owner and mode.
         let base = inside.base().unwrap_or_default();
         for descriptor in &descriptors {
-            users::give(descriptor, base.saturating_add(job.identity.user))?;
+            users::give_stream(descriptor, base.saturating_add(job.identity.user))?;
         }
         let (link, init_stdin) = Link::new()?;
         Ok(Self {
@@ -104,11 +104,12 @@ impl Command {
         false
     }
 
-    /// How it ended, as far as its init could tell. One that ended with its container, for its memory
-    /// did not suffice even for that, was killed.
-    pub(super) fn end(&self) -> Option<ProcessEnd> {
+    /// How it ended, as far as its init could tell. One that ended with its container, unasked, for its
+    /// memory did not suffice even for that, was killed.
+    pub(super) fn end(&self, is_asked: bool) -> Option<ProcessEnd> {
         self.end.clone().or_else(|| {
-            self.has_run_out_of_memory().then_some(ProcessEnd {
+            let is_starved = !is_asked && self.has_run_out_of_memory();
+            is_starved.then_some(ProcessEnd {
                 ending: Ending::Killed(libc::SIGKILL),
                 out_of_memory: true,
             })

@@ -16,6 +16,7 @@ use super::command::Command;
 use super::console::Console;
 use super::control::asks_to_stop;
 use super::lifeline::{Lifeline, Teller, Word};
+use super::watches;
 use crate::machine::cgroup;
 use crate::machine::pasta::Link;
 use crate::machine::runtime::Record;
@@ -44,14 +45,14 @@ struct Ears {
 }
 
 impl Supervisor<'_> {
-    /// Runs the container until it has ended for good; gives how systemd-nspawn ended, and how the
-    /// container did.
+    /// Runs the container until it has ended for good; gives how systemd-nspawn ended, whether it was asked
+    /// to, and how the container did.
     pub(super) async fn run(
         &mut self,
         reader: OwnedReadHalf,
         teller: &mut Teller,
         console: &mut Console,
-    ) -> io::Result<(ExitStatus, Ended)> {
+    ) -> io::Result<(ExitStatus, bool, Ended)> {
         let mut ears = Ears {
             notify: UnixDatagram::bind(self.spec.directory.join("notify"))?,
             control: UnixListener::bind(self.spec.directory.join("control"))?,
@@ -62,7 +63,7 @@ impl Supervisor<'_> {
             let (status, is_asked, ended) = self.run_once(&mut ears, teller, console).await?;
             let rebooted = status.code() == Some(REBOOTED) && !is_asked;
             if !rebooted || !ears.lifeline.has_announced_reboot().await {
-                return Ok((status, ended));
+                return Ok((status, is_asked, ended));
             }
             self.vacate_cgroups()?;
         }
@@ -238,9 +239,13 @@ impl Supervisor<'_> {
         leader: Option<i32>,
     ) -> io::Result<(ExitStatus, Ended)> {
         let death = leader.and_then(death);
-        if let Some(leader) = leader {
-            self.hierarchies.kill_payload(&self.spec.machine, leader);
-        }
+        let machine = &self.spec.machine;
+        let payload = leader.and_then(|leader| self.hierarchies.payload(machine, leader));
+        let watches = payload.map(|payload| {
+            let watches = watches::take(&payload);
+            payload.kill();
+            watches
+        });
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, Signal::TERM);
         }
@@ -250,6 +255,7 @@ impl Supervisor<'_> {
                 let _ = death.readable().await;
             }
             let dead = Moment::now();
+            watches::close(watches.unwrap_or_default());
             let status = child.wait().await?;
             let exited = Moment::now();
             Ok((

@@ -12,6 +12,7 @@ mod control;
 mod life;
 mod lifeline;
 mod nspawn;
+mod watches;
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -155,11 +156,14 @@ impl<'a> Supervisor<'a> {
             }
         }
         let told = match outcome {
-            Ok((status, steps)) => Told::Ended {
+            Ok((status, is_asked, steps)) => Told::Ended {
                 code: status.code(),
                 console: console.text(),
                 steps,
-                process: self.command.as_ref().and_then(Command::end),
+                process: self
+                    .command
+                    .as_ref()
+                    .and_then(|command| command.end(is_asked)),
             },
             Err(error) => Told::Failed(error.to_string()),
         };

@@ -171,6 +171,14 @@ impl Place {
         }
     }
 
+    /// The root directory of this host.
+    pub(crate) fn root(&self) -> PathBuf {
+        match &self.kind {
+            Kind::Direct => "/".into(),
+            Kind::Systemd(host) => host.root(),
+        }
+    }
+
     /// What is there of postroj's now.
     pub(crate) fn look(&self) -> sweep::Findings {
         match &self.kind {
