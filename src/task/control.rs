@@ -25,8 +25,8 @@ pub(super) enum Request {
     Stop,
     /// Give what the command reads from.
     Input,
-    /// Let what the command reads come to its end.
-    EndInput,
+    /// Let what the command reads come to its end, if it has been started again so often.
+    EndInput(u32),
 }
 
 /// What is answered.
@@ -34,6 +34,8 @@ pub(super) enum Request {
 pub(super) enum Answer {
     /// It is done.
     Done,
+    /// What the command reads from comes with this; it has been started again so often.
+    Input(u32),
     /// It is not, and why.
     Refused(String),
     /// How the task has ended.

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::{UnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::UnixStream;
 
-use super::control::Began;
+use super::control::{self, Began};
 use super::definition::Definition;
 use super::{Restart, State, Task, TaskError, Tasks, files, id, keeper};
 use crate::image::Images;
@@ -91,7 +91,7 @@ impl Tasks {
     fn make(&self, definition: &Definition) -> Result<Made, TaskError> {
         let failed = || TaskError::storage(&self.directory);
         let _all = files::lock_all(&self.directory).map_err(failed())?;
-        files::sweep(&self.directory).map_err(failed())?;
+        files::sweep(&self.directory);
         if let Some(name) = &definition.container.name {
             let is_taken = |task: &Task| task.name() == Some(name) || task.id() == name;
             if self.list()?.iter().any(is_taken) {
@@ -101,14 +101,21 @@ impl Tasks {
         let directory = self.directory.join(&definition.id);
         let failed = || TaskError::storage(&directory);
         let lock = files::make(&directory).map_err(failed())?;
-        let made = Made {
+        let mut made = Made {
             directory: directory.clone(),
             lock: Some(lock),
+            listener: None,
         };
-        let state = State::default().save(&files::state(&directory));
-        state
-            .and_then(|()| definition.save(&directory))
-            .map_err(failed())?;
+        // Whoever finds the task can ask it, and is answered as soon as its keeper is there.
+        let fill = || {
+            let (path, _opened) = control::socket(&directory)?;
+            let listener = UnixListener::bind(path)?;
+            files::make_log(&directory)?;
+            State::default().save(&files::state(&directory))?;
+            definition.save(&directory)?;
+            Ok(listener)
+        };
+        made.listener = Some(fill().map_err(failed())?);
         Ok(made)
     }
 }
@@ -117,6 +124,7 @@ impl Tasks {
 struct Made {
     directory: PathBuf,
     lock: Option<OwnedFd>,
+    listener: Option<UnixListener>,
 }
 
 impl Drop for Made {
@@ -147,11 +155,12 @@ impl Task {
             patience: self.definition.patience + CLEARING,
         };
         start_keeper(&keeper, theirs.into()).await?;
-        if let Some(lock) = &made.lock {
-            wire::send(&ours, b"keep\n", &[lock.as_fd()]).map_err(failed())?;
+        if let (Some(lock), Some(listener)) = (&made.lock, &made.listener) {
+            let handed = [lock.as_fd(), listener.as_fd()];
+            wire::send(&ours, b"keep\n", &handed).map_err(failed())?;
         }
         // From here on the directory is the keeper's, also for being removed.
-        made.lock = None;
+        (made.lock, made.listener) = (None, None);
         let answer = async {
             ours.set_nonblocking(true)?;
             let mut line = String::new();

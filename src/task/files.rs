@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use super::state::{Phase, State};
+
 pub(super) fn definition(directory: &Path) -> PathBuf {
     directory.join("task.json")
 }
@@ -30,6 +32,13 @@ pub(super) fn log(directory: &Path) -> PathBuf {
 /// The name of the socket, which is spoken of by a descriptor of its directory: the path of a socket may
 /// have 107 bytes only; unix(7).
 pub(super) const CONTROL: &str = "control";
+
+/// Makes an empty log.
+pub(super) fn make_log(directory: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(log(directory)).map(drop)
+}
 
 /// The directories of the tasks below `parent`.
 pub(super) fn directories(parent: &Path) -> io::Result<Vec<PathBuf>> {
@@ -99,27 +108,41 @@ pub(super) fn remove_locked(directory: &Path) -> io::Result<()> {
     fs::remove_dir_all(directory)
 }
 
-/// Removes what somebody has left who was killed while making or removing a task. The caller has locked all.
-pub(super) fn sweep(parent: &Path) -> io::Result<()> {
-    for directory in directories(parent)? {
-        if !definition(&directory).exists() && !is_locked(&directory) {
-            fs::remove_dir_all(&directory)?;
+/// Whether the directory is one that somebody has left who was killed while making or removing a task: of no
+/// task, or of one that never ran.
+pub(super) fn is_left(directory: &Path) -> bool {
+    if is_locked(directory) {
+        return false;
+    }
+    let has_begun = || State::load(&state(directory)).map(|state| state.phase != Phase::Starting);
+    !definition(directory).exists() || matches!(has_begun(), Ok(false))
+}
+
+/// Removes what is left so. The caller has locked all.
+pub(super) fn sweep(parent: &Path) {
+    for directory in directories(parent).unwrap_or_default() {
+        if is_left(&directory)
+            && let Err(error) = remove_locked(&directory)
+        {
+            // Somebody else may have been quicker; and nobody else has to wait for it.
+            tracing::info!(directory = %directory.display(), %error, "cannot be removed");
         }
     }
-    Ok(())
 }
 
 /// Writes a file, for root alone, that is whole at any time.
 pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let partial = path.with_extension("new");
-    let written = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .and_then(|mut file| file.write_all(content))
-        .and_then(|()| fs::rename(&partial, path));
+    let write = || {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&partial)?;
+        file.write_all(content)?;
+        // A name must not be there before what it stands for is, should the power fail.
+        file.sync_data()?;
+        fs::rename(&partial, path)
+    };
+    let written = write();
     if written.is_err() {
         let _ = fs::remove_file(&partial);
     }

@@ -90,17 +90,24 @@ impl Tasks {
     pub fn list(&self) -> Result<Vec<Task>, TaskError> {
         let directories = files::directories(&self.directory);
         let directories = directories.map_err(TaskError::storage(&self.directory))?;
-        // One that is being made, or removed, has no definition.
-        let load = |directory: PathBuf| {
-            let definition = Definition::load(&directory).ok()?;
-            Some(Task {
-                directory,
-                definition,
-            })
-        };
-        let mut tasks: Vec<Task> = directories.into_iter().filter_map(load).collect();
+        let mut tasks: Vec<Task> = directories.into_iter().filter_map(Task::load).collect();
         tasks.sort_by_key(|task| task.definition.created);
         Ok(tasks)
+    }
+
+    /// Those that are there and cannot be read, and why. Their directories may be removed by hand.
+    pub fn unreadable(&self) -> Vec<TaskError> {
+        let directories = files::directories(&self.directory).unwrap_or_default();
+        let failed = |directory: PathBuf| {
+            let path = files::definition(&directory);
+            match Definition::load(&directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Some(TaskError::storage(&path)(error))
+                }
+                _ => None,
+            }
+        };
+        directories.into_iter().filter_map(failed).collect()
     }
 
     /// The one of that name, or whose id begins so.
@@ -122,6 +129,15 @@ impl Tasks {
     }
 }
 
+/// What a task's command reads from, until it is started again.
+#[derive(Debug)]
+pub struct Input {
+    /// A pipe, or its terminal's master.
+    pub descriptor: OwnedFd,
+    /// How often the command had been started again.
+    run: u32,
+}
+
 /// A command that was started once, whether or not it still runs.
 #[derive(Debug, Clone)]
 pub struct Task {
@@ -130,6 +146,15 @@ pub struct Task {
 }
 
 impl Task {
+    /// Reads one. What is being made, or removed, or was left by somebody who was killed meanwhile, is none.
+    fn load(directory: PathBuf) -> Option<Self> {
+        let definition = Definition::load(&directory).ok()?;
+        (!files::is_left(&directory)).then_some(Self {
+            directory,
+            definition,
+        })
+    }
+
     /// Its id: 32 hexadecimal digits that no other task has, had or will have.
     pub fn id(&self) -> &str {
         &self.definition.id
@@ -236,11 +261,11 @@ impl Task {
         Err(TaskError::Lost { id: self.shown() })
     }
 
-    /// What it reads from: a pipe, or its terminal's master. What is written there waits until it is read.
-    pub async fn input(&self) -> Result<OwnedFd, TaskError> {
+    /// What it reads from. What is written there waits until it is read.
+    pub async fn input(&self) -> Result<Input, TaskError> {
         let answer = control::ask_for_descriptor(&self.directory, &Request::Input).await;
         match answer {
-            Ok((_, Some(descriptor))) => Ok(descriptor),
+            Ok((Some(Answer::Input(run)), Some(descriptor))) => Ok(Input { descriptor, run }),
             Ok((Some(Answer::Refused(message)), None)) => Err(TaskError::Refused {
                 id: self.shown(),
                 message,
@@ -249,9 +274,10 @@ impl Task {
         }
     }
 
-    /// Lets what it reads from a pipe come to its end, when whoever has [`Self::input`] has closed it.
-    pub async fn end_input(&self) -> Result<(), TaskError> {
-        let asked = control::ask(&self.directory, &Request::EndInput).await;
+    /// Lets what it reads from a pipe come to its end, when everybody who has that has closed it. If it has
+    /// been started again since, nothing is done.
+    pub async fn end_input(&self, input: &Input) -> Result<(), TaskError> {
+        let asked = control::ask(&self.directory, &Request::EndInput(input.run)).await;
         asked.map(drop).map_err(|_| self.not_running())
     }
 
@@ -263,7 +289,9 @@ impl Task {
     /// Removes it and what it has written. One that runs is ended first if that is wanted by `force`,
     /// otherwise it is left alone.
     pub async fn remove(self, force: bool) -> Result<(), TaskError> {
-        if self.is_kept() {
+        // Whose command has ended for good is about to go.
+        let has_ended = self.state().is_ok_and(|state| state.phase == Phase::Ended);
+        if !has_ended && self.is_kept() {
             if !force {
                 return Err(TaskError::Running { id: self.shown() });
             }

@@ -36,6 +36,7 @@ pub enum Phase {
 
 /// How a task is, as its keeper has written it down.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct State {
     /// Where it stands.
     pub phase: Phase,
@@ -96,11 +97,15 @@ impl State {
         let mut text = serde_json::to_vec(self)?;
         text.resize(text.len().max(ROOM), b'\n');
         files::write(path, &text).or_else(|error| {
-            let file = File::options().write(true).open(path)?;
-            if file.metadata()?.len() < text.len() as u64 {
-                return Err(error);
+            let there = File::options().write(true).open(path);
+            let there = there.and_then(|file| Ok((file.metadata()?.len(), file)));
+            match there {
+                Ok((length, file)) if length >= text.len() as u64 => {
+                    text.resize(usize::try_from(length).unwrap_or(ROOM), b'\n');
+                    file.write_all_at(&text, 0)
+                }
+                _ => Err(error),
             }
-            file.write_all_at(&text, 0)
         })
     }
 }

@@ -235,6 +235,7 @@ fn tasks_on_a_host_with_systemd() {
     ending::restarts(&place);
     ending::is_lost(&place);
     ending::boots(&place);
+    ending::outlives_its_program(&place);
     attaching::input(&place);
     is_a_service(&place);
     goes_down_with_its_host(place);
@@ -381,9 +382,19 @@ fn what_a_killed_postroj_has_left_is_removed() {
     task.wait();
     let strange = store_of(&place).join(format!("left-{}", std::process::id()));
     fs::create_dir(&strange).expect("make a directory");
-    place.postroj(["task", "list"]).run().exits(0);
+    // As if it had been killed before the command began.
+    let begun = store_of(&place).join(format!("begun-{}", std::process::id()));
+    fs::create_dir(&begun).expect("make a directory");
+    fs::copy(
+        store_of(&place).join(&task.id).join("task.json"),
+        begun.join("task.json"),
+    )
+    .and_then(|_| fs::write(begun.join("state.json"), "{}"))
+    .expect("make a task");
+    let listed = place.postroj(["task", "list"]).run().exits(0).stdout;
+    assert_eq!(listed.matches(&task.id[..12]).count(), 1, "{listed}");
     let other = Task::script(&place, &[], "true");
-    assert!(!strange.exists(), "it is still there");
+    assert!(!strange.exists() && !begun.exists(), "they are still there");
     other.wait();
 }
 
@@ -418,6 +429,24 @@ fn a_log_can_be_read_in_parts() {
     task.ask("logs", &["--since", "yesterday"])
         .exits(2)
         .stderr_has("10m");
+}
+
+#[test]
+fn whoever_reads_a_log_can_be_interrupted() {
+    let place = directly();
+    let task = Task::script(&place, &[], "trap '' HUP; exec yes");
+    for words in [["logs", "-f"], ["attach", "--no-stdin"]] {
+        let words = [&["task"], &words[..], &[&task.id]].concat();
+        let reading = place.postroj(words).start();
+        // As whoever is impatient does: several that come at once count as one.
+        for _ in 0..8 {
+            std::thread::sleep(Duration::from_millis(500));
+            reading.signal(Signal::HUP);
+        }
+        let outcome = reading.wait();
+        assert_eq!(outcome.code(), 129);
+        assert!(outcome.took < Duration::from_secs(20), "{:?}", outcome.took);
+    }
 }
 
 #[test]

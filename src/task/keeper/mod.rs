@@ -11,7 +11,7 @@ mod serve;
 
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -49,14 +49,15 @@ pub(super) fn keep() -> io::Result<()> {
     let socket = wire::from_stdin()?;
     let mut lines = Lines::new(socket.try_clone()?);
     lines.next()?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let lock = lines.descriptors.pop().ok_or(io::ErrorKind::InvalidInput)?;
+    let handed = <[OwnedFd; 2]>::try_from(std::mem::take(&mut lines.descriptors));
+    let [lock, listener] = handed.map_err(|_| io::ErrorKind::InvalidInput)?;
     drop(lines);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let kept = runtime.block_on(async {
         let creator = Creator::new(socket)?;
-        let keeper = match Keeper::prepare(directory.clone(), lock) {
+        let keeper = match Keeper::prepare(directory.clone(), lock, listener) {
             Ok(keeper) => keeper,
             Err(error) => {
                 files::remove_locked(&directory)?;
@@ -111,13 +112,14 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn prepare(directory: PathBuf, lock: OwnedFd) -> io::Result<Self> {
+    fn prepare(directory: PathBuf, lock: OwnedFd, listener: OwnedFd) -> io::Result<Self> {
         let definition = Definition::load(&directory)?;
         let layers = definition.container.lowers.iter();
         let layers = layers.map(|layer| hold(layer)).collect::<io::Result<_>>()?;
         let log = Writer::open(&files::log(&directory))?;
-        let (path, _opened) = control::socket(&directory)?;
-        let listener = UnixListener::bind(path)?;
+        let listener = StdUnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
         let state = watch::Sender::new(State::default());
         let (sender, signals) = mpsc::channel(SIGNALS);
         let shared = Shared {
@@ -179,17 +181,13 @@ impl Keeper {
             if self.has_failed_at_first(&ran, creator) {
                 return false;
             }
-            if creator.is_some() {
-                // He has gone, or somebody has ended it before it began.
-                let _ = files::remove_locked(&self.directory);
-                return false;
-            }
             let (has_failed, can_again) = match &ran {
                 Ok(Ran::Ended { end, timed_out }) => (
                     *timed_out || end.ending != Ending::Exited(0),
                     !matches!(end.ending, Ending::Failed(_)),
                 ),
                 Ok(Ran::Stopped(_)) => (false, false),
+                Ok(Ran::NotStarted(_)) => (true, true),
                 // Whoever ends the container, by `postroj stop` say, does not want another.
                 Err(error) => (true, matches!(error, MachineError::Killed { .. })),
             };
@@ -216,12 +214,18 @@ impl Keeper {
         creator: &mut Option<Creator>,
     ) -> bool {
         let (message, hint, code) = match ran {
-            Err(error) => (error.to_string(), error.hint(), OWN_FAILURE),
+            Err(error) | Ok(Ran::NotStarted(error)) => {
+                (error.to_string(), error.hint(), OWN_FAILURE)
+            }
             Ok(Ran::Ended { end, .. }) => match &end.ending {
                 Ending::Failed(failure) => (failure.to_string(), None, end.ending.code()),
                 _ => return false,
             },
-            Ok(Ran::Stopped(_)) => return false,
+            // Or he himself has gone, and hears nothing of it.
+            Ok(Ran::Stopped(_)) => {
+                let message = "somebody ended the task before its command was started";
+                (message.to_owned(), None, OWN_FAILURE)
+            }
         };
         let Some(creator) = creator.take() else {
             return false;
@@ -259,17 +263,21 @@ impl Keeper {
             state.finished = Some(SystemTime::now());
             state.processes = None;
             state.lost = lost;
-            (state.end, state.timed_out) = (None, false);
             match ran {
                 Ok(Ran::Ended { end, timed_out }) => {
-                    state.end = Some(end);
-                    state.timed_out = timed_out;
+                    (state.end, state.timed_out, state.error) = (Some(end), timed_out, None);
                 }
                 Ok(Ran::Stopped(end)) => {
-                    state.end = end;
                     state.stopped = true;
+                    // Before it was started again, it is the last run's end that counts.
+                    if let Some(end) = end {
+                        (state.end, state.timed_out, state.error) = (Some(end), false, None);
+                    }
                 }
-                Err(error) => state.error = Some(error.to_string()),
+                Ok(Ran::NotStarted(error)) | Err(error) => {
+                    (state.end, state.timed_out) = (None, false);
+                    state.error = Some(error.to_string());
+                }
             }
         });
     }

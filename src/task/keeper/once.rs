@@ -20,6 +20,8 @@ pub(super) enum Ran {
     Ended { end: ProcessEnd, timed_out: bool },
     /// Somebody has ended the task.
     Stopped(Option<ProcessEnd>),
+    /// There is no container for it.
+    NotStarted(MachineError),
 }
 
 impl Keeper {
@@ -66,7 +68,10 @@ impl Keeper {
             }
         };
         let (mut container, started) = tokio::select! {
-            started = starting => started?,
+            started = starting => match started {
+                Ok(started) => started,
+                Err(error) => return Ok(Ran::NotStarted(error)),
+            },
             () = shared.stop_asked() => return Ok(Ran::Stopped(None)),
             () = gone => return Ok(Ran::Stopped(None)),
         };
@@ -81,6 +86,8 @@ impl Keeper {
                 timed_out: false,
             });
         };
+        // What has been sent to the last run's command is not for this one's.
+        while self.signals.try_recv().is_ok() {}
         self.change(|state| {
             state.phase = Phase::Running;
             state.started = Some(SystemTime::now());

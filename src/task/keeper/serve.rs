@@ -17,6 +17,9 @@ use crate::machine::wire;
 /// How long a request is at most, in bytes.
 const LONGEST: u64 = 4096;
 
+/// How long who has connected may take to ask.
+const QUESTION: Duration = Duration::from_secs(1);
+
 /// How long who asks may take to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -106,12 +109,16 @@ impl Server {
 async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<Option<UnixStream>> {
     let mut text = String::new();
     let mut reader = BufReader::new((&mut stream).take(LONGEST));
-    let read = tokio::time::timeout(PATIENCE, reader.read_line(&mut text));
+    let read = tokio::time::timeout(QUESTION, reader.read_line(&mut text));
     read.await??;
     let request: Request = serde_json::from_str(&text)?;
-    let is_running = shared.state.borrow().phase == Phase::Running;
+    let (phase, restarts) = {
+        let state = shared.state.borrow();
+        (state.phase, state.restarts)
+    };
+    let is_running = phase == Phase::Running;
     let answer = match request {
-        Request::Signal(_) | Request::Input | Request::EndInput if !is_running => {
+        Request::Signal(_) | Request::Input | Request::EndInput(_) if !is_running => {
             Answer::Refused("is not running".to_owned())
         }
         Request::Signal(number) => match shared.signals.try_send(number) {
@@ -125,14 +132,16 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<Option<Un
         }
         Request::Input => match shared.input()? {
             Some(input) => {
-                give(stream, &input)?;
+                give(stream, &input, restarts)?;
                 return Ok(None);
             }
             None if shared.is_interactive => Answer::Refused("has had all its input".to_owned()),
             None => Answer::Refused("reads nothing: it was created without -i".to_owned()),
         },
-        Request::EndInput => {
-            shared.set_input(None);
+        Request::EndInput(run) => {
+            if run == restarts {
+                shared.set_input(None);
+            }
             Answer::Done
         }
     };
@@ -151,9 +160,13 @@ async fn until_ended(stream: &mut UnixStream, shared: &Shared) -> io::Result<Sta
 }
 
 /// Answers with a descriptor.
-fn give(stream: UnixStream, input: &OwnedFd) -> io::Result<()> {
+fn give(stream: UnixStream, input: &OwnedFd, run: u32) -> io::Result<()> {
     let socket = stream.into_std()?;
     socket.set_nonblocking(false)?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    wire::send(&socket, &control::line(&Answer::Done)?, &[input.as_fd()])
+    wire::send(
+        &socket,
+        &control::line(&Answer::Input(run))?,
+        &[input.as_fd()],
+    )
 }

@@ -50,12 +50,14 @@ fn name(stream: Stream) -> &'static str {
 
 /// Adds what a command has written to what is to be written down. `time` is a [`stamp`].
 fn put(record: &mut Vec<u8>, time: &str, stream: Stream, text: &[u8]) {
+    let head = format!("{time} {} ", name(stream));
     for piece in text.split_inclusive(|byte| *byte == b'\n') {
         let (tag, piece) = match piece.strip_suffix(b"\n") {
-            Some(line) => ('F', line),
-            None => ('P', piece),
+            Some(line) => (b"F ", line),
+            None => (b"P ", piece),
         };
-        record.extend_from_slice(format!("{time} {} {tag} ", name(stream)).as_bytes());
+        record.extend_from_slice(head.as_bytes());
+        record.extend_from_slice(tag);
         record.extend_from_slice(piece);
         record.push(b'\n');
     }

@@ -52,8 +52,10 @@ impl Logs {
             begins: Begins::default(),
             follow,
         };
-        if let Some(lines) = options.tail {
-            logs.skip_to(lines)?;
+        match options.tail {
+            None => {}
+            Some(0) => drop(logs.reader.seek(SeekFrom::End(0))?),
+            Some(lines) => logs.skip_to(lines)?,
         }
         Ok(logs)
     }
@@ -61,8 +63,9 @@ impl Logs {
     /// The next line, or part of one, if need be when it is written; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Record>, TaskError> {
         loop {
-            let path = files::log(&self.task.directory);
-            if let Some(record) = self.read().map_err(TaskError::storage(&path))? {
+            // Who reads a long log is to be interrupted all the same.
+            tokio::task::consume_budget().await;
+            if let Some(record) = self.next_now()? {
                 return Ok(Some(record));
             }
             let more = match &mut self.follow {
@@ -75,12 +78,21 @@ impl Logs {
         }
     }
 
+    /// The next of what is there already, if there is more.
+    pub fn next_now(&mut self) -> Result<Option<Record>, TaskError> {
+        let path = files::log(&self.task.directory);
+        self.read().map_err(TaskError::storage(&path))
+    }
+
     /// The next record of those that are wanted; `None` where there is none yet.
     fn read(&mut self) -> io::Result<Option<Record>> {
         loop {
-            // What was written of it so far stays.
-            self.reader.read_until(b'\n', &mut self.line)?;
+            let length = self.reader.read_until(b'\n', &mut self.line)?;
             if self.line.pop_if(|byte| *byte == b'\n').is_none() {
+                // A record that is being written is read when it is whole: it may be taken back until then.
+                self.line.clear();
+                let back = i64::try_from(length).unwrap_or_default();
+                self.reader.seek(SeekFrom::Current(-back))?;
                 return Ok(None);
             }
             let record = parse(&self.line);

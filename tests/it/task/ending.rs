@@ -28,6 +28,12 @@ pub(super) fn ends(place: &Place) {
     let removed = task.ask("rm", &["--force"]).exits(0);
     assert!(removed.took > Duration::from_millis(400), "{removed}");
     task.ask("health", &[]).exits(1);
+    // Whoever has waited may remove it at once.
+    for _ in 0..5 {
+        let task = Task::script(place, &["--network", "none"], "true");
+        assert_eq!(task.wait(), 0);
+        task.ask("rm", &[]).exits(0);
+    }
     // Who ends the container ends the task.
     let task = Task::script(place, &["--restart", "always"], "echo up; exec sleep 1000");
     task.wait_for("up");
@@ -35,6 +41,41 @@ pub(super) fn ends(place: &Place) {
     place.postroj(["stop", &machine]).run().exits(0);
     task.wait();
     assert_eq!(task.health()["restarts"], 0);
+}
+
+/// A program that is updated while a task runs goes on with it.
+pub(super) fn outlives_its_program(place: &Place) {
+    let program = place.scratch().join("postroj-of-old");
+    fs::copy(crate::support::place::binary(), &program).expect("copy postroj");
+    let words = ["task", "create", "--restart", "always", "--boot", IMAGE];
+    let script = ["sh", "-c", "echo up; exec sleep 1000"];
+    let line = [&[program.to_str().expect("UTF-8")], &words[..], &script].concat();
+    let outcome = if let Some(host) = place.nested() {
+        host.run(&line)
+    } else {
+        let mut command = std::process::Command::new(line[0]);
+        command.args(&line[1..]);
+        command.env("POSTROJ_STATE_DIR", place.state());
+        process::run(command)
+    };
+    let task = Task::printed(place, &outcome.exits(0));
+    task.wait_for("up");
+    fs::remove_file(program).expect("remove it");
+    task.ask("signal", &["KILL"]).exits(0);
+    process::wait_until(
+        || task.logs(&[]).stdout == "up\nup\n",
+        "it is started again",
+    );
+    let health = task.health();
+    assert_eq!(
+        (&health["restarts"], &health["status"]),
+        (&1.into(), &"sleeping".into())
+    );
+    // Who ends the container, its system included, wants no other.
+    let machine = format!("postroj-{}", &task.id[..12]);
+    place.postroj(["stop", &machine]).run().exits(0);
+    task.wait();
+    assert_eq!(task.health()["restarts"], 1);
 }
 
 /// When a command is started again.
@@ -135,6 +176,11 @@ fn a_task_is_started_again_directly() {
 #[test]
 fn a_task_is_lost_directly() {
     is_lost(&directly());
+}
+
+#[test]
+fn a_task_outlives_its_program_directly() {
+    outlives_its_program(&directly());
 }
 
 #[test]

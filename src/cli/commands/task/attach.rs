@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use postroj::machine::{Typed, type_into};
-use postroj::task::{LogOptions, Task as Found, TaskError, Tasks};
+use postroj::task::{Input, LogOptions, Task as Found, TaskError, Tasks};
 
 use super::TASK;
-use super::logs::print;
+use super::logs::{Printed, Printer};
 use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
 use crate::cli::signals::Signals;
@@ -43,10 +43,9 @@ impl Attach {
             ..LogOptions::default()
         })?;
         let showing = async {
-            while let Some(record) = logs.next().await? {
-                // That nobody reads any more is no reason for the command to end.
-                let _ = print(&record, false);
-            }
+            let mut printer = Printer::new(false);
+            // That nobody reads any more is no reason for the command to end.
+            while !matches!(printer.print_next(&mut logs).await?, Printed::All) {}
             Ok::<_, CommandError>(())
         };
         let typing = async {
@@ -59,7 +58,7 @@ impl Attach {
                 input => input?,
             };
             if task.has_terminal() {
-                let typed = type_into(&input, true).await;
+                let typed = type_into(&input.descriptor, true).await;
                 return typed.map_err(CommandError::internal);
             }
             copy_input(input, &task).await
@@ -96,21 +95,25 @@ impl Attach {
 }
 
 /// Copies standard input into the pipe that the command reads from, to its end.
-async fn copy_input(input: OwnedFd, task: &Found) -> Result<Typed, CommandError> {
+async fn copy_input(input: Input, task: &Found) -> Result<Typed, CommandError> {
     let failed = |error: io::Error| CommandError::internal(format!("cannot attach: {error}"));
     let source = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let (done, copied) = tokio::sync::oneshot::channel();
     // A thread of its own: whatever becomes of it, it goes with this process.
     std::thread::spawn(move || {
-        let copied = io::copy(&mut File::from(source), &mut File::from(input));
-        done.send(copied)
+        let to = input.descriptor.try_clone();
+        let copied = to.and_then(|to| io::copy(&mut File::from(source), &mut File::from(to)));
+        done.send(copied.map(|_| input))
     });
     match copied.await {
-        Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
-        _ => {
+        Ok(Ok(input)) => {
             // If it has ended meanwhile, it reads no more.
-            let _ = task.end_input().await;
+            let _ = task.end_input(&input).await;
             Ok(Typed::All)
         }
+        // It has closed it, or ended. If it is started again, this is not for that.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Typed::All),
+        Ok(Err(error)) => Err(failed(error)),
+        Err(_) => Ok(Typed::All),
     }
 }

@@ -23,6 +23,9 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(&self, tasks: &Tasks, output: &Output) -> Result<Exit, CommandError> {
+        for error in tasks.unreadable() {
+            output.note(&error.to_string());
+        }
         // One that is removed at this moment is none any more.
         let healths = tasks
             .list()?

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::time::SystemTime;
 
 use postroj::run::Stream;
-use postroj::task::{LogOptions, Record, Tasks};
+use postroj::task::{LogOptions, Logs as Found, Record, Tasks};
 
 use super::TASK;
 use crate::cli::error::{CommandError, Exit};
@@ -58,38 +58,100 @@ impl Logs {
             tail: self.tail,
             follow: self.follow,
         })?;
+        let mut printer = Printer::new(self.timestamps);
         loop {
-            let record = tokio::select! {
-                record = logs.next() => record?,
+            let outcome = tokio::select! {
+                outcome = printer.print_next(&mut logs) => outcome?,
                 number = signals.next() => return Ok(Exit::Signal(number)),
             };
-            let Some(record) = record else {
-                return Ok(Exit::Success);
-            };
-            if let Err(error) = print(&record, self.timestamps) {
-                return match error.kind() {
-                    // A reader that has gone, as `head` does, wants no more.
-                    io::ErrorKind::BrokenPipe => Ok(Exit::Success),
-                    _ => Err(CommandError::internal(format!("cannot write: {error}"))),
-                };
+            match outcome {
+                Printed::Some => {}
+                // A reader that has gone, as `head` does, wants no more.
+                Printed::All | Printed::ForNobody => return Ok(Exit::Success),
             }
         }
     }
 }
 
-/// Writes a record to where its command wrote it.
-pub(super) fn print(record: &Record, timestamps: bool) -> io::Result<()> {
-    let mut text = Vec::new();
-    if timestamps && record.begins_line {
-        text.extend_from_slice(format!("{} ", record.timestamp()).as_bytes());
-    }
-    text.extend_from_slice(&record.text);
-    match record.stream {
-        Stream::Stdout => {
-            let mut out = io::stdout().lock();
-            out.write_all(&text)?;
-            out.flush()
+/// What has become of a part of a log.
+pub(super) enum Printed {
+    /// It is printed, and there may be more.
+    Some,
+    /// There is no more.
+    All,
+    /// Nobody reads it.
+    ForNobody,
+}
+
+/// Writes records to where their command wrote them, as many at once as there are.
+pub(super) struct Printer {
+    has_times: bool,
+    text: Vec<u8>,
+}
+
+/// How much is written at once, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// How many records that may be.
+const RECORDS: usize = 1000;
+
+impl Printer {
+    pub(super) fn new(has_times: bool) -> Self {
+        Self {
+            has_times,
+            text: Vec::new(),
         }
-        Stream::Stderr => io::stderr().lock().write_all(&text),
+    }
+
+    /// Waits for what comes next, and prints it.
+    pub(super) async fn print_next(&mut self, logs: &mut Found) -> Result<Printed, CommandError> {
+        let Some(mut record) = logs.next().await? else {
+            return Ok(Printed::All);
+        };
+        // Whoever reads a long log is to be interrupted all the same.
+        tokio::task::yield_now().await;
+        let mut count = 0;
+        loop {
+            let stream = record.stream;
+            self.add(&record);
+            count += 1;
+            let next = if self.text.len() < PIECE && count < RECORDS {
+                logs.next_now()?
+            } else {
+                None
+            };
+            // In their order, as far as that can be had of two streams.
+            let is_to_be_written = next.as_ref().is_none_or(|next| next.stream != stream);
+            if is_to_be_written && let Err(error) = self.write(stream) {
+                return match error.kind() {
+                    io::ErrorKind::BrokenPipe => Ok(Printed::ForNobody),
+                    _ => Err(CommandError::internal(format!("cannot write: {error}"))),
+                };
+            }
+            match next {
+                Some(next) => record = next,
+                None => return Ok(Printed::Some),
+            }
+        }
+    }
+
+    fn add(&mut self, record: &Record) {
+        if self.has_times && record.begins_line {
+            self.text.extend_from_slice(record.timestamp().as_bytes());
+            self.text.push(b' ');
+        }
+        self.text.extend_from_slice(&record.text);
+    }
+
+    fn write(&mut self, stream: Stream) -> io::Result<()> {
+        let text = std::mem::take(&mut self.text);
+        match stream {
+            Stream::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(&text)?;
+                out.flush()
+            }
+            Stream::Stderr => io::stderr().lock().write_all(&text),
+        }
     }
 }
