@@ -25,14 +25,16 @@ const ROUNDS: usize = 15;
 const OWN_AT_MOST: Duration = Duration::from_millis(30);
 
 /// The parts of a run that `timings` of its report has, and what of them is not postroj's.
-const PARTS: [(&str, &str, bool); 8] = [
+const PARTS: [(&str, &str, bool); 10] = [
     ("boot_steps", "prepare", true),
     ("boot_steps", "nspawn", false),
     ("boot_steps", "guest", false),
     ("boot_steps", "connect", true),
+    ("boot_steps", "bus", false),
     ("teardown_steps", "kill", true),
     ("teardown_steps", "die", false),
     ("teardown_steps", "exit", false),
+    ("teardown_steps", "release", false),
     ("teardown_steps", "clean", true),
 ];
 
@@ -129,7 +131,7 @@ fn tell_parts(runs: &Candidate) {
             whole.saturating_sub(others)
         })
         .collect();
-    let spread = tell("all but nspawn, guest, die and exit", &own);
+    let spread = tell("all but nspawn, guest, bus, die, exit, release", &own);
     println!(
         "own cost: {:.1} ms (at most {} ms)",
         spread.median.as_secs_f64() * 1000.0,

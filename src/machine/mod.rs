@@ -180,10 +180,11 @@ impl Machine {
             }
         };
         let (running, guest) = connect(running, leader, deadline).await?;
+        let steps = BootSteps::new(began, booted, guest.arrival(), Moment::now());
         Ok(Self {
             running,
             guest,
-            steps: BootSteps::new(began, booted, Moment::now()),
+            steps,
         })
     }
 

@@ -87,6 +87,12 @@ impl<'a> Link<'a> {
         self.failure.clone()
     }
 
+    /// pasta's process.
+    pub(super) fn process(&self) -> Option<i32> {
+        let id = self.running.as_ref()?.child.id()?;
+        Some(id.cast_signed())
+    }
+
     /// Ends it, and does not wait.
     pub(super) fn kill(&mut self) {
         if let Some(running) = &mut self.running {

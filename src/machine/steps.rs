@@ -47,6 +47,9 @@ pub(super) struct Ended {
     pub(super) dead: Moment,
     /// When systemd-nspawn was.
     pub(super) exited: Moment,
+    /// How long the kernel took, after that, to let go of what it watched.
+    #[serde(default)]
+    pub(super) release: Duration,
 }
 
 impl Ended {
@@ -57,6 +60,7 @@ impl Ended {
             killed: now,
             dead: now,
             exited: now,
+            release: Duration::ZERO,
         }
     }
 }
@@ -79,17 +83,22 @@ pub struct BootSteps {
     /// Until postroj is connected to it, and the container to the network.
     #[serde(serialize_with = "seconds")]
     pub connect: Duration,
+    /// Until its systemd, which has said that, is on its own bus.
+    #[serde(serialize_with = "seconds")]
+    pub bus: Duration,
 }
 
 impl BootSteps {
-    /// The parts of a boot that began and ended at these moments.
-    pub(super) fn new(began: Moment, booted: Booted, ended: Moment) -> Self {
+    /// The parts of a boot that began and ended at these moments, in which systemd took so long to be on the
+    /// bus.
+    pub(super) fn new(began: Moment, booted: Booted, bus: Duration, ended: Moment) -> Self {
         Self {
             prepare: booted.started.since(began),
             compose: booted.compose,
             nspawn: booted.led.since(booted.started),
             guest: booted.ready.since(booted.led),
-            connect: ended.since(booted.ready),
+            connect: ended.since(booted.ready).saturating_sub(bus),
+            bus,
         }
     }
 }
@@ -106,6 +115,9 @@ pub struct EndSteps {
     /// Until systemd-nspawn has ended.
     #[serde(serialize_with = "seconds")]
     pub exit: Duration,
+    /// Until the kernel has let go of what they watched.
+    #[serde(serialize_with = "seconds")]
+    pub release: Duration,
     /// Until nothing is left: cgroups, mounts, the supervisor.
     #[serde(serialize_with = "seconds")]
     pub clean: Duration,
@@ -118,7 +130,8 @@ impl EndSteps {
             kill: ended.killed.since(asked),
             die: ended.dead.since(ended.killed),
             exit: ended.exited.since(ended.dead),
-            clean: over.since(ended.exited),
+            release: ended.release,
+            clean: over.since(ended.exited).saturating_sub(ended.release),
         }
     }
 }
@@ -144,16 +157,18 @@ mod tests {
             led: at(130),
             ready: at(330),
         };
-        let boot = BootSteps::new(at(100), booted, at(334));
-        let sum = boot.prepare + boot.nspawn + boot.guest + boot.connect;
+        let bus = Duration::from_millis(3);
+        let boot = BootSteps::new(at(100), booted, bus, at(334));
+        let sum = boot.prepare + boot.nspawn + boot.guest + boot.connect + boot.bus;
         assert_eq!(sum, Duration::from_millis(234));
         let ended = Ended {
             killed: at(401),
             dead: at(420),
             exited: at(430),
+            release: Duration::from_millis(5),
         };
         let end = EndSteps::new(at(400), ended, at(437));
-        let sum = end.kill + end.die + end.exit + end.clean;
+        let sum = end.kill + end.die + end.exit + end.release + end.clean;
         assert_eq!(sum, Duration::from_millis(37));
     }
 

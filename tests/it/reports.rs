@@ -436,8 +436,11 @@ fn times_of_each_step() {
     let timings = &report["images"][0]["timings"];
     let seconds = |value: &serde_json::Value| value.as_f64().expect("seconds");
     let steps = [
-        ("boot", ["prepare", "nspawn", "guest", "connect"]),
-        ("teardown", ["kill", "die", "exit", "clean"]),
+        (
+            "boot",
+            &["prepare", "nspawn", "guest", "connect", "bus"][..],
+        ),
+        ("teardown", &["kill", "die", "exit", "release", "clean"][..]),
     ];
     for (whole, parts) in steps {
         let of = &timings[format!("{whole}_steps")];

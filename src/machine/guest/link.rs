@@ -35,6 +35,8 @@ pub(super) const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Link {
     pub(super) bus: Connection,
     pub(super) manager: ManagerProxy<'static>,
+    /// How long systemd took to be on the bus, from when we were.
+    pub(super) arrival: Duration,
 }
 
 impl Link {
@@ -52,8 +54,14 @@ impl Link {
         // The one property that is asked for is asked for once: no need for all of them.
         let manager = ManagerProxy::builder(&bus).cache_properties(CacheProperties::No);
         let manager = asked("answer", manager.build().await)?;
+        let on_bus = Instant::now();
+        // The bus keeps the first question until there is somebody to answer it.
         asked("tell its changes", manager.subscribe().await)?;
-        Ok(Self { bus, manager })
+        Ok(Self {
+            bus,
+            manager,
+            arrival: on_bus.elapsed(),
+        })
     }
 }
 

@@ -125,6 +125,11 @@ impl Guest {
         })
     }
 
+    /// How long its systemd took to be on the bus after we were.
+    pub(super) fn arrival(&self) -> Duration {
+        self.link().arrival
+    }
+
     /// The container's init, in the host's numbering.
     pub fn leader(&self) -> i32 {
         self.leader

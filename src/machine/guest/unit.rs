@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
@@ -20,6 +20,17 @@ const UNIT: InterfaceName<'static> =
     InterfaceName::from_static_str_unchecked("org.freedesktop.systemd1.Unit");
 const SERVICE: InterfaceName<'static> =
     InterfaceName::from_static_str_unchecked("org.freedesktop.systemd1.Service");
+
+/// What of a service's properties [`UnitState`] has.
+const SERVICE_PROPERTIES: [&str; 7] = [
+    "Type",
+    "Result",
+    "MainPID",
+    "ExecMainCode",
+    "ExecMainStatus",
+    "ExecMainStartTimestampMonotonic",
+    "NRestarts",
+];
 
 /// What systemd says of a unit; org.freedesktop.systemd1(5) has the words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -257,7 +268,7 @@ async fn state(name: &str, properties: &PropertiesProxy<'_>) -> Result<UnitState
     let get = async |interface| properties.get_all(interface).await.map_err(Into::into);
     let service = async {
         if is_service(name) {
-            get(SERVICE).await
+            service_properties(properties).await
         } else {
             Ok(HashMap::new())
         }
@@ -268,6 +279,22 @@ async fn state(name: &str, properties: &PropertiesProxy<'_>) -> Result<UnitState
         &asked(&action, unit)?,
         &asked(&action, service)?,
     ))
+}
+
+/// Those of a service that count here. To tell all 400 of them, systemd reads the counters of its cgroup
+/// and takes some milliseconds.
+async fn service_properties(properties: &PropertiesProxy<'_>) -> zbus::Result<Properties> {
+    let get = |name| async move { (name, properties.get(SERVICE, name).await) };
+    let mut found = Properties::new();
+    for (name, value) in join_all(SERVICE_PROPERTIES.map(get)).await {
+        match value {
+            Ok(value) => drop(found.insert(name.to_owned(), value)),
+            // An older systemd does not have it.
+            Err(zbus::fdo::Error::UnknownProperty(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
 }
 
 fn is_service(name: &str) -> bool {

@@ -16,7 +16,7 @@ use super::command::Command;
 use super::console::Console;
 use super::control::asks_to_stop;
 use super::lifeline::{Lifeline, Teller, Word};
-use super::watches;
+use super::watches::{self, Closing};
 use crate::machine::cgroup;
 use crate::machine::pasta::Link;
 use crate::machine::runtime::Record;
@@ -149,15 +149,16 @@ impl Supervisor<'_> {
             }
         };
         // What each of the two takes to be gone, it takes at the same time.
+        let tunnel = watches::of_network(link.process());
         link.kill();
         let (status, is_asked, ended) = match reason {
             Reason::Itself(status) => (status, false, Ended::now()),
             Reason::Asked => {
-                let (status, ended) = self.end(&mut child, pid, leader).await?;
+                let (status, ended) = self.end(&mut child, pid, leader, tunnel).await?;
                 (status, true, ended)
             }
             Reason::Unfit(message) => {
-                self.end(&mut child, pid, leader).await?;
+                self.end(&mut child, pid, leader, tunnel).await?;
                 return Err(io::Error::other(message));
             }
         };
@@ -233,19 +234,19 @@ impl Supervisor<'_> {
     /// Ends the container: systemd-nspawn answers SIGTERM by killing its leader, if that is still
     /// there, and by clearing up.
     async fn end(
-        &self,
+        &mut self,
         child: &mut tokio::process::Child,
         pid: Option<Pid>,
         leader: Option<i32>,
+        mut watches: Vec<OwnedFd>,
     ) -> io::Result<(ExitStatus, Ended)> {
         let death = leader.and_then(death);
         let machine = &self.spec.machine;
         let payload = leader.and_then(|leader| self.hierarchies.payload(machine, leader));
-        let watches = payload.map(|payload| {
-            let watches = watches::take(&payload);
+        if let Some(payload) = payload {
+            watches.extend(watches::of_container(&payload));
             payload.kill();
-            watches
-        });
+        }
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, Signal::TERM);
         }
@@ -255,20 +256,21 @@ impl Supervisor<'_> {
                 let _ = death.readable().await;
             }
             let dead = Moment::now();
-            watches::close(watches.unwrap_or_default());
+            let closing = Closing::of(watches);
             let status = child.wait().await?;
             let exited = Moment::now();
-            Ok((
-                status,
-                Ended {
-                    killed,
-                    dead,
-                    exited,
-                },
-            ))
+            let ended = Ended {
+                killed,
+                dead,
+                exited,
+                release: Duration::ZERO,
+            };
+            Ok::<_, io::Error>((status, ended, closing))
         };
         if let Ok(ended) = tokio::time::timeout(END_PATIENCE, ending).await {
-            return ended;
+            let (status, ended, closing) = ended?;
+            self.closing = Some(closing);
+            return Ok((status, ended));
         }
         if let Some(cgroups) = &self.cgroups {
             cgroups.kill();
@@ -285,6 +287,7 @@ impl Supervisor<'_> {
                 killed,
                 dead,
                 exited,
+                release: Duration::ZERO,
             },
         ))
     }

@@ -28,6 +28,7 @@ use super::cgroup::{self, Cgroups, Hierarchies, Layout};
 use super::root::{self, Assembled};
 use super::runtime;
 use super::spec::{CgroupOwner, END_PATIENCE, Payload, Spec, Told};
+use super::steps::Ended;
 use super::sys;
 use super::wire::{self, Lines};
 
@@ -36,6 +37,7 @@ pub(super) use control::control_socket;
 use command::Command;
 use console::Console;
 use lifeline::Teller;
+use watches::Closing;
 
 /// Serves the container that is asked for on standard input, a socket, until it is gone.
 ///
@@ -96,6 +98,8 @@ struct Supervisor<'a> {
     joined: Vec<OwnedFd>,
     /// What is run where no system is booted.
     command: Option<Command>,
+    /// What the container watched, when it has ended.
+    closing: Option<Closing>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -133,6 +137,7 @@ impl<'a> Supervisor<'a> {
             limiting: own.limiting,
             joined: own.joined,
             command,
+            closing: None,
         })
     }
 
@@ -155,11 +160,16 @@ impl<'a> Supervisor<'a> {
                 console.push(format!("postroj: cannot unmount the root: {error}\n").as_bytes());
             }
         }
+        // Nothing else is left to be done meanwhile.
+        let release = self.closing.take().map(Closing::wait);
         let told = match outcome {
             Ok((status, is_asked, steps)) => Told::Ended {
                 code: status.code(),
                 console: console.text(),
-                steps,
+                steps: Ended {
+                    release: release.unwrap_or_default(),
+                    ..steps
+                },
                 process: self
                     .command
                     .as_ref()

@@ -1,14 +1,18 @@
-//! What a container watches by inotify(7), when it ends.
+//! What takes the kernel long to close, when a container ends.
 //!
-//! To close such a descriptor the kernel waits until nobody can be looking at what it watched (a grace
-//! period of SRCU, some 8 ms), and a process that ends closes its descriptors one after the other. systemd
-//! has three, and all others wait for it. So we take copies of them before the container is killed: to close
-//! its own costs the container nothing then, and when it is dead we close the copies side by side.
+//! To forget what is watched by inotify(7) the kernel waits until nobody can be looking at it (a grace
+//! period of SRCU, some 8 ms). Who closes the descriptor waits for that, and a process that ends closes its
+//! descriptors one after the other. systemd has three, and all others wait for it. The device of pasta's
+//! tunnel takes as long, for the like reason. So we take copies of them before the container is killed: to
+//! close its own costs the container nothing then. What they watch is given up at once, for which nobody
+//! waits; and when the container is dead we close the copies side by side.
 
 use std::fs;
-use std::os::fd::OwnedFd;
-use std::thread;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::machine::cgroup::Payload;
@@ -19,35 +23,112 @@ const INOTIFY: &str = "anon_inode:inotify";
 /// Of how many they are taken: who has more of them, takes the time that it takes.
 const MOST: usize = 16;
 
-/// Copies of a container's; those that can be had.
-pub(super) fn take(payload: &Payload) -> Vec<OwnedFd> {
+/// What `/proc/<pid>/fd` shows of a tunnel.
+const TUNNEL: &str = "/dev/net/tun";
+
+/// Copies of a container's descriptors of inotify; those that can be had.
+pub(super) fn of_container(payload: &Payload) -> Vec<OwnedFd> {
     let mut taken = Vec::new();
-    for number in payload.processes() {
-        let Some(process) =
-            Pid::from_raw(number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-        else {
-            continue;
-        };
-        let entries = fs::read_dir(format!("/proc/{number}/fd"));
-        for entry in entries.into_iter().flatten().flatten() {
-            if fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == INOTIFY)
-                && let Some(Ok(descriptor)) = entry.file_name().to_str().map(str::parse)
-                && let Ok(copy) = pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty())
-            {
-                taken.push(copy);
-                if taken.len() == MOST {
-                    return taken;
-                }
-            }
+    for process in payload.processes() {
+        let watches = copies(process, INOTIFY);
+        watches.iter().for_each(give_up);
+        taken.extend(watches);
+        if taken.len() >= MOST {
+            break;
         }
     }
     taken
 }
 
-/// Closes them, and does not wait for it.
-pub(super) fn close(watches: Vec<OwnedFd>) {
-    for watch in watches {
+/// Gives up all that is watched; proc(5), `/proc/<pid>/fdinfo`, has the numbers.
+fn give_up(watches: &OwnedFd) {
+    let number = watches.as_raw_fd();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+    for watch in info.lines().filter_map(watch) {
+        let _ = inotify::remove_watch(watches, watch);
+    }
+}
+
+fn watch(line: &str) -> Option<i32> {
+    let rest = line.strip_prefix("inotify wd:")?;
+    i32::from_str_radix(rest.split(' ').next()?, 16).ok()
+}
+
+/// A copy of the tunnel of pasta, which is a process of this number.
+pub(super) fn of_network(pasta: Option<i32>) -> Vec<OwnedFd> {
+    pasta.map_or_else(Vec::new, |process| copies(process, TUNNEL))
+}
+
+/// Copies of those descriptors of a process that are open on something.
+fn copies(number: i32, kind: &str) -> Vec<OwnedFd> {
+    let process = Pid::from_raw(number);
+    let Some(process) = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(format!("/proc/{number}/fd"));
+    let entries = entries.into_iter().flatten().flatten();
+    let copies = entries.filter_map(|entry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        let descriptor = entry.file_name().to_str()?.parse().ok()?;
+        let is_one = target.as_os_str() == kind;
+        is_one.then(|| pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()).ok())?
+    });
+    copies.take(MOST).collect()
+}
+
+/// The copies, while they are being closed.
+pub(super) struct Closing(Vec<JoinHandle<()>>);
+
+impl Closing {
+    /// Begins to close them.
+    pub(super) fn of(watches: Vec<OwnedFd>) -> Self {
+        let close = |watch| thread::Builder::new().spawn(move || drop::<OwnedFd>(watch));
         // Where there can be no thread, it is closed here.
-        let _ = thread::Builder::new().spawn(move || drop(watch));
+        Self(
+            watches
+                .into_iter()
+                .filter_map(|watch| close(watch).ok())
+                .collect(),
+        )
+    }
+
+    /// Waits until they are closed; gives how long that took.
+    pub(super) fn wait(self) -> Duration {
+        let began = Instant::now();
+        for thread in self.0 {
+            let _ = thread.join();
+        }
+        began.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_are_numbered_in_hexadecimal() {
+        let line = "inotify wd:1f ino:9e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8";
+        assert_eq!(watch(line), Some(31));
+        assert_eq!(watch("flags:\t02004000"), None);
+    }
+
+    #[test]
+    fn what_is_watched_is_given_up() {
+        let watches = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
+        for path in ["/", "/proc"] {
+            inotify::add_watch(&watches, path, inotify::WatchFlags::DELETE).unwrap();
+        }
+        let info = format!("/proc/self/fdinfo/{}", watches.as_raw_fd());
+        let count = || {
+            fs::read_to_string(&info)
+                .unwrap()
+                .lines()
+                .filter_map(watch)
+                .count()
+        };
+        assert_eq!(count(), 2);
+        give_up(&watches);
+        assert_eq!(count(), 0);
     }
 }

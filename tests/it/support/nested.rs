@@ -82,7 +82,7 @@ impl Nested {
             ])
             .args([
                 "--capability=all",
-                "--system-call-filter=add_key keyctl bpf @mount @privileged",
+                "--system-call-filter=add_key keyctl bpf pidfd_getfd @mount @privileged",
             ])
             .args(["--bind=/dev/fuse", "--resolv-conf=bind-host"])
             .arg(format!("--machine=host-{name}"))
