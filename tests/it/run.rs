@@ -341,6 +341,11 @@ fn what_a_command_may_do() {
 #[test]
 fn processors_are_shared_out() {
     let place = directly();
+    // Nor can the command have others by asking for them.
+    let widen = "taskset -pc 0-1 $$ >/dev/null; grep Cpus_allowed_list /proc/self/status | cut -f2";
+    let outcome = script(&place, &["--cpuset-cpus", "0"], widen);
+    assert_eq!(outcome.exits(0).stdout, "0\n");
+    assert_eq!(script(&place, &[], widen).exits(0).stdout, "0-1\n");
     let burn = "end=$(($(date +%s) + 6)); n=0; while [ $(date +%s) -lt $end ]; do n=$((n + 1)); done; times";
     // Both on one processor, whatever else this machine has to do: who has a quarter gets a fifth.
     let start = |shares| {
