@@ -44,6 +44,19 @@ fn create_at(path: &Path) -> io::Result<Option<File>> {
     Ok(is_there.then_some(lock))
 }
 
+/// The directories in `parent`; none where it is missing.
+pub(crate) fn directories(parent: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    Ok(entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect())
+}
+
 fn random_name() -> String {
     use std::hash::{BuildHasher, Hasher};
     // The keys of a RandomState are random; a name that is taken already is only tried again.

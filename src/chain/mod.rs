@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
 pub use file::{ChainFileError, Mistake};
 pub use logs::{LogLine, Logs};
@@ -143,6 +144,23 @@ pub trait Watcher {
 /// Nobody watches.
 impl Watcher for () {}
 
+/// What is said of a stage that did not come to its own end.
+const INTERRUPTED: &str = "interrupted";
+
+/// Tells whether the chain is to end.
+struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Waits until it is.
+    async fn asked(&self) {
+        let mut asked = self.0.clone();
+        if asked.wait_for(|asked| *asked).await.is_err() {
+            // Nobody can ask any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Chain {
     /// The JSON schema of files.
     pub fn schema() -> serde_json::Value {
@@ -156,13 +174,52 @@ impl Chain {
         options: &Options,
         watcher: &dyn Watcher,
     ) -> ChainResult {
+        let forever = std::future::pending();
+        self.run_until(images, options, watcher, forever).await
+    }
+
+    /// The same, until `stop` is over: then the stage that runs is killed, and the result says that it was
+    /// interrupted.
+    pub async fn run_until(
+        &self,
+        images: &Images,
+        options: &Options,
+        watcher: &dyn Watcher,
+        stop: impl Future<Output = ()>,
+    ) -> ChainResult {
+        let asked = watch::Sender::new(false);
+        let running = self.run_asked(images, options, watcher, Stop(asked.subscribe()));
+        tokio::pin!(running, stop);
+        tokio::select! {
+            result = &mut running => return result,
+            () = &mut stop => {}
+        }
+        asked.send_replace(true);
+        running.await
+    }
+
+    async fn run_asked(
+        &self,
+        images: &Images,
+        options: &Options,
+        watcher: &dyn Watcher,
+        stop: Stop,
+    ) -> ChainResult {
         let skipped = |stage: &Stage| StageResult::skipped(&stage.image);
         let mut result = ChainResult {
             success: false,
             job: None,
             stages: self.stages.iter().map(skipped).collect(),
         };
-        let ready = self.pull(images, &options.pull).await;
+        let ready = tokio::select! {
+            ready = self.pull(images, &options.pull) => ready,
+            () = stop.asked() => {
+                if let Some(first) = result.stages.first_mut() {
+                    first.fail(INTERRUPTED);
+                }
+                return result;
+            }
+        };
         let mut all_ready = Vec::new();
         for (number, ready) in ready.into_iter().enumerate() {
             match ready {
@@ -205,7 +262,7 @@ impl Chain {
                 env,
                 users: options.users,
             };
-            let ended = stage.run(&place, watcher).await;
+            let ended = stage.run(&place, watcher, &stop).await;
             watcher.ended(number, &ended);
             result.success = ended.success;
             result.stages[number] = ended;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::logs::{Heard, Logs, listen};
 use super::result::{StageResult, Status};
-use super::{JOB, Stage, Watcher, hinted};
+use super::{INTERRUPTED, JOB, Stage, Stop, Watcher, hinted};
 use crate::image::{Images, ReadyImage};
 use crate::machine::{
     Container, Ending, Isolation, Limits, MachineError, Mount, Network, ProcessEnd, Shape, Stdio,
@@ -27,6 +27,17 @@ pub(super) struct Place<'a> {
     pub(super) users: Users,
 }
 
+/// What made a stage end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Its command.
+    Itself,
+    /// Its time was over.
+    Time,
+    /// Somebody wants the chain to end.
+    Stop,
+}
+
 /// A command that is running, and what it writes to.
 struct Running {
     container: Container,
@@ -36,9 +47,18 @@ struct Running {
 
 impl Stage {
     /// Runs it to its end.
-    pub(super) async fn run(&self, place: &Place<'_>, watcher: &dyn Watcher) -> StageResult {
+    pub(super) async fn run(
+        &self,
+        place: &Place<'_>,
+        watcher: &dyn Watcher,
+        stop: &Stop,
+    ) -> StageResult {
         let mut result = StageResult::skipped(&self.image);
-        let running = match self.start(place).await {
+        let running = tokio::select! {
+            running = self.start(place) => running,
+            () = stop.asked() => Err(INTERRUPTED.to_owned()),
+        };
+        let running = match running {
             Ok(running) => running,
             Err(error) => {
                 result.fail(error);
@@ -51,16 +71,19 @@ impl Stage {
         }
         let heard = |stream| move |line: &_| watcher.wrote(place.number, stream, line);
         let (ended, stdout, stderr) = tokio::join!(
-            self.end(running.container),
+            self.end(running.container, stop),
             listen(running.stdout, heard(Stream::Stdout)),
             listen(running.stderr, heard(Stream::Stderr)),
         );
         result.state.finished = Some(SystemTime::now());
         match ended {
-            Ok((end, killed)) => {
+            Ok((end, cause)) => {
                 result.state.end(&end);
-                result.killed = killed;
+                result.killed = cause == Cause::Time;
                 result.success = end.ending == Ending::Exited(0);
+                if cause == Cause::Stop {
+                    result.fail(INTERRUPTED);
+                }
             }
             Err(error) => {
                 result.state.status = Status::Error;
@@ -138,17 +161,25 @@ impl Stage {
         }
     }
 
-    /// Waits for its end, or makes it; tells whether its time was over.
-    async fn end(&self, mut container: Container) -> Result<(ProcessEnd, bool), String> {
-        if let Ok(ended) = tokio::time::timeout(self.timeout, container.ended()).await {
-            return Ok((ended.map_err(|error| told(&error))?, false));
-        }
+    /// Waits for its end, or makes it.
+    async fn end(
+        &self,
+        mut container: Container,
+        stop: &Stop,
+    ) -> Result<(ProcessEnd, Cause), String> {
+        let cause = tokio::select! {
+            ended = container.ended() => {
+                return Ok((ended.map_err(|error| told(&error))?, Cause::Itself));
+            }
+            () = tokio::time::sleep(self.timeout) => Cause::Time,
+            () = stop.asked() => Cause::Stop,
+        };
         container.end().await.map_err(|error| told(&error))?;
         let end = ProcessEnd {
             ending: Ending::Killed(libc::SIGKILL),
             out_of_memory: false,
         };
-        Ok((end, true))
+        Ok((end, cause))
     }
 }
 

@@ -78,6 +78,26 @@ pub(super) struct Ended {
     pub(super) process: Option<ProcessEnd>,
 }
 
+impl Ended {
+    /// What a supervisor tells of the end; `None` if it tells something else.
+    fn of(told: Told) -> Option<Self> {
+        match told {
+            Told::Ended {
+                code,
+                console,
+                steps,
+                process,
+            } => Some(Self {
+                code,
+                console,
+                steps,
+                process,
+            }),
+            _ => None,
+        }
+    }
+}
+
 impl Running {
     /// Takes a name and starts a supervisor for it.
     pub(super) async fn start(launch: Launch) -> Result<Self, MachineError> {
@@ -229,18 +249,8 @@ impl Running {
                 Told::Claimed | Told::Taken => {}
                 Told::Note(note) => self.notes.push(note),
                 Told::Ready { leader, .. } => return Ok(Some(leader)),
-                Told::Ended {
-                    code,
-                    console,
-                    steps,
-                    process,
-                } => {
-                    self.heard = Some(Ended {
-                        code,
-                        console,
-                        steps,
-                        process,
-                    });
+                told @ Told::Ended { .. } => {
+                    self.heard = Ended::of(told);
                     return Ok(None);
                 }
                 Told::Failed(message) => return Err(self.failed(message)),
@@ -250,27 +260,14 @@ impl Running {
 
     /// Waits until the container has ended by itself.
     pub(super) async fn ended(&mut self) -> Result<Ended, MachineError> {
-        if let Some(heard) = self.heard.take() {
-            return Ok(heard);
-        }
         loop {
+            if let Some(heard) = self.heard.take() {
+                return Ok(heard);
+            }
             match self.next().await? {
                 Told::Note(note) => self.notes.push(note),
-                Told::Claimed | Told::Taken | Told::Ready { .. } => {}
-                Told::Ended {
-                    code,
-                    console,
-                    steps,
-                    process,
-                } => {
-                    return Ok(Ended {
-                        code,
-                        console,
-                        steps,
-                        process,
-                    });
-                }
                 Told::Failed(message) => return Err(self.failed(message)),
+                told => self.heard = Ended::of(told),
             }
         }
     }

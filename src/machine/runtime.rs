@@ -26,6 +26,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Hierarchies;
+use crate::locked::directories;
 
 /// The longest name that a machine can have; `hostname(7)` says 64 bytes.
 const MAX_NAME: usize = 64;
@@ -81,8 +82,7 @@ impl Runtime {
 
     /// The containers that are up, by name.
     pub fn machines(&self) -> io::Result<Vec<Record>> {
-        let mut records: Vec<Record> = self
-            .directories()?
+        let mut records: Vec<Record> = directories(&self.directory)?
             .iter()
             .filter_map(|path| fs::read(path.join("record.json")).ok())
             .filter_map(|json| serde_json::from_slice(&json).ok())
@@ -98,21 +98,9 @@ impl Runtime {
         (is_name && path.join("record.json").exists()).then_some(path)
     }
 
-    fn directories(&self) -> io::Result<Vec<PathBuf>> {
-        let entries = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        Ok(entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .map(|entry| entry.path())
-            .collect())
-    }
-
     /// The names of the machines that killed runs have left, which [`Self::sweep`] would remove.
     pub fn leftovers(&self) -> io::Result<Vec<String>> {
-        let directories = self.directories()?.into_iter().filter(|path| {
+        let directories = directories(&self.directory)?.into_iter().filter(|path| {
             let held = lock(path, FlockOperation::NonBlockingLockExclusive);
             matches!(held, Ok(Some(_)))
         });
@@ -125,7 +113,7 @@ impl Runtime {
     pub fn sweep(&self) -> io::Result<Vec<String>> {
         let hierarchies = Hierarchies::load()?;
         let mut swept = Vec::new();
-        for path in self.directories()? {
+        for path in directories(&self.directory)? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
                 continue;
             };

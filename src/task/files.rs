@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::state::{Phase, State};
+use crate::locked::directories;
 
 pub(super) fn definition(directory: &Path) -> PathBuf {
     directory.join("task.json")
@@ -38,19 +39,6 @@ pub(super) fn make_log(directory: &Path) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
     options.open(log(directory)).map(drop)
-}
-
-/// The directories of the tasks below `parent`.
-pub(super) fn directories(parent: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(parent) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    Ok(entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect())
 }
 
 /// Locks the directory of all tasks, which is made if it is missing: nobody else makes or removes one until

@@ -9,27 +9,7 @@
 //! is none of that: every start of the command gets the image's root, and that goes when it ends.
 //!
 //! ```no_run
-//! use postroj::image::{Images, Reference};
-//! use postroj::run::Run;
-//! use postroj::task::{LogOptions, NewTask, Tasks};
-//!
-//! # async fn example(images: &Images) -> Result<(), Box<dyn std::error::Error>> {
-//! let tasks = Tasks::of(images);
-//! let run = Run {
-//!     command: vec!["sleep".to_owned(), "3".to_owned()],
-//!     ..Run::of(Reference::load("debian-bookworm")?)
-//! };
-//! let task = tasks.create(&NewTask::of(run), images).await?.task;
-//! println!("{}: {:?}", task.id(), task.health()?.status);
-//! let state = task.wait().await?;
-//! println!("exit code {:?}", state.code());
-//! let mut logs = task.logs(&LogOptions::default())?;
-//! while let Some(record) = logs.next().await? {
-//!     println!("{}", String::from_utf8_lossy(&record.text));
-//! }
-//! task.remove(false).await?;
-//! # Ok(())
-//! # }
+#![doc = include_str!("../../examples/task.rs")]
 //! ```
 
 mod control;
@@ -61,6 +41,7 @@ use control::{Answer, Request};
 use definition::Definition;
 
 use crate::image::Images;
+use crate::locked;
 
 /// Does what this program has been started again for, as the keeper of a task, and gives the exit code.
 pub(crate) fn helper(command: &OsStr) -> Option<i32> {
@@ -88,7 +69,7 @@ impl Tasks {
 
     /// All of them, the oldest first.
     pub fn list(&self) -> Result<Vec<Task>, TaskError> {
-        let directories = files::directories(&self.directory);
+        let directories = locked::directories(&self.directory);
         let directories = directories.map_err(TaskError::storage(&self.directory))?;
         let mut tasks: Vec<Task> = directories.into_iter().filter_map(Task::load).collect();
         tasks.sort_by_key(|task| task.definition.created);
@@ -97,7 +78,7 @@ impl Tasks {
 
     /// Those that are there and cannot be read, and why. Their directories may be removed by hand.
     pub fn unreadable(&self) -> Vec<TaskError> {
-        let directories = files::directories(&self.directory).unwrap_or_default();
+        let directories = locked::directories(&self.directory).unwrap_or_default();
         let failed = |directory: PathBuf| {
             let path = files::definition(&directory);
             match Definition::load(&directory) {

@@ -286,13 +286,26 @@ fn nothing_is_left_behind() {
     let gone = || ground.place.look().since(&before).is_empty();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::KILL, 137)] {
         let argument = format!("{id}{code}");
-        let stages = json!({ "stages": [shell(&format!("touch /job/x; sleep {argument}"))] });
+        let script = format!("echo begun; touch /job/x; sleep {argument}");
+        let stages = json!({ "stages": [shell(&script), shell("true")] });
         let file = ground.file("chain.json", &stages.to_string());
-        let words = ground.words(&file, &[]);
+        let words = ground.words(&file, &["--json"]);
         let started = ground.place.postroj(words).start();
         process::wait_for_argument(&argument);
         started.signal(signal);
-        started.wait().exits(code);
+        let outcome = started.wait().exits(code);
+        if signal != Signal::KILL {
+            // What there is to be told is told.
+            let result: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+            let [first, second] = [0, 1].map(|number| &result["stages"][number]);
+            assert_eq!(
+                (&first["error"], &first["killed"]),
+                (&"interrupted".into(), &false.into())
+            );
+            assert_eq!(first["state"]["status"], "killed");
+            assert_eq!(first["logs"]["stdout"][0]["text"], "begun");
+            assert_eq!(second["state"]["status"], "skipped");
+        }
         process::wait_until(gone, "no container is left");
         // One that was killed cannot; the next one does.
         assert_eq!(ground.is_empty(), signal != Signal::KILL);

@@ -469,3 +469,13 @@ fn run_detached_is_a_task() {
         .run();
     attached.exits(125).stderr_has("--detach");
 }
+
+#[test]
+fn by_the_library() {
+    let place = directly();
+    let example = crate::support::place::binary().with_file_name("examples/task");
+    assert!(example.exists(), "cargo build --examples makes it");
+    let mut command = std::process::Command::new(example);
+    command.arg(place.state());
+    process::run(command).exits(0);
+}

@@ -109,10 +109,10 @@ impl Run {
             output,
             count: chain.stages.len(),
         };
-        let result = tokio::select! {
-            result = chain.run(&images, &options, &watcher) => result,
-            number = signals.next() => return Ok(Exit::Signal(number)),
-        };
+        let mut signal = None;
+        let stop = async { signal = Some(signals.next().await) };
+        let result = chain.run_until(&images, &options, &watcher, stop);
+        let result = result.await;
         drop(progress);
         if self.json {
             output.json(&result)?;
@@ -121,6 +121,9 @@ impl Run {
         }
         if let Some(job) = &result.job {
             output.note(&format!("what the stages had as /job is in {job}"));
+        }
+        if let Some(number) = signal {
+            return Ok(Exit::Signal(number));
         }
         Ok(if result.is_without_verdict() {
             Exit::NoVerdict

@@ -1,6 +1,7 @@
 //! What ends a command: signals, times, a terminal's keys, the end of postroj.
 
 use super::*;
+use crate::support::terminal;
 
 #[test]
 fn signals_and_times_end_a_command() {
@@ -52,18 +53,6 @@ fn a_killed_postroj_takes_its_command_along() {
     process::wait_until(|| place.look().since(&before).is_empty(), "nothing is left");
 }
 
-/// A shell's line on a terminal of ours, by script(1).
-fn terminal(place: &Place, line: &str) -> std::process::Child {
-    // Who runs the tests in the background may have had them ignore what is typed.
-    Command::new("env")
-        .args(["--default-signal", "script", "-qec", line, "/dev/null"])
-        .env("POSTROJ_STATE_DIR", place.state())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("env of coreutils, script of bsdutils")
-}
-
 /// `postroj run` there. Each text is typed as soon as what goes before it is shown.
 fn on_terminal(place: &Place, words: &[&str], typed: &[(&str, &str)]) -> String {
     let line = format!(
@@ -71,24 +60,7 @@ fn on_terminal(place: &Place, words: &[&str], typed: &[(&str, &str)]) -> String 
         binary().display(),
         words.join(" ")
     );
-    let mut script = terminal(place, &line);
-    let mut keyboard = script.stdin.take().expect("a pipe");
-    let mut screen = script.stdout.take().expect("a pipe");
-    let mut shown = Vec::new();
-    for (awaited, text) in typed {
-        let from = shown.len();
-        let mut buffer = [0; 1024];
-        while !String::from_utf8_lossy(&shown[from..]).contains(awaited) {
-            let count = screen.read(&mut buffer).expect("read the screen");
-            let so_far = String::from_utf8_lossy(&shown);
-            assert!(count > 0, "{awaited:?} was never shown, but:\n{so_far}");
-            shown.extend_from_slice(&buffer[..count]);
-        }
-        keyboard.write_all(text.as_bytes()).expect("type");
-    }
-    screen.read_to_end(&mut shown).expect("read the screen");
-    script.wait().expect("wait for script");
-    String::from_utf8_lossy(&shown).into_owned()
+    terminal::typed(place, &line, typed)
 }
 
 #[test]
@@ -121,7 +93,7 @@ fn interrupted_on_a_terminal_while_it_starts() {
     for delay in [0, 20, 60, 120, 250] {
         let argument = format!("{}.{delay}", 9_000_000 + std::process::id());
         let line = format!("{} run -it {IMAGE} sleep {argument}", binary().display());
-        let mut script = terminal(&place, &line);
+        let mut script = terminal::start(&place, &line);
         let mut keyboard = script.stdin.take().expect("a pipe");
         process::wait_for_argument(&argument);
         thread::sleep(Duration::from_millis(delay));

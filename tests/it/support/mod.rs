@@ -33,6 +33,7 @@ pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod sweep;
+pub(crate) mod terminal;
 pub(crate) mod tiny;
 pub(crate) mod tls;
 pub(crate) mod tree;

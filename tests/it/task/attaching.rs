@@ -1,10 +1,8 @@
 //! Reading what a task writes, and writing what it reads.
 
-use std::io::{Read as _, Write as _};
-use std::process::{Command, Stdio};
-
 use super::*;
 use crate::support::place::binary;
+use crate::support::terminal;
 
 /// What is typed gets there, to its end, and the exit code comes back.
 pub(super) fn input(place: &Place) {
@@ -62,30 +60,7 @@ fn on_terminal(place: &Place, id: &str, typed: &[(&str, &str)]) -> String {
         "stty rows 40 cols 90; {} task attach {id}; echo ended $?; stty -a | grep -o -- '-\\?echo '",
         binary().display()
     );
-    // Who runs the tests in the background may have had them ignore what is typed.
-    let mut script = Command::new("env")
-        .args(["--default-signal", "script", "-qec", &line, "/dev/null"])
-        .env("POSTROJ_STATE_DIR", place.state())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("env of coreutils, script of bsdutils");
-    let mut keyboard = script.stdin.take().expect("a pipe");
-    let mut screen = script.stdout.take().expect("a pipe");
-    let mut shown = Vec::new();
-    for (awaited, text) in typed {
-        let from = shown.len();
-        let mut buffer = [0; 1024];
-        while !String::from_utf8_lossy(&shown[from..]).contains(awaited) {
-            let length = screen.read(&mut buffer).expect("read the screen");
-            assert!(length > 0, "{}", String::from_utf8_lossy(&shown));
-            shown.extend_from_slice(&buffer[..length]);
-        }
-        keyboard.write_all(text.as_bytes()).expect("type");
-    }
-    screen.read_to_end(&mut shown).expect("read the screen");
-    script.wait().expect("wait for script");
-    String::from_utf8_lossy(&shown).into_owned()
+    terminal::typed(place, &line, typed)
 }
 
 #[test]
