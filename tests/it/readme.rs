@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::place::binary;
 use crate::support::process::{self, Outcome};
-use crate::support::{Place, image};
+use crate::support::{Place, image, terminal};
 
 /// The blocks of a language of a chapter.
 fn blocks(chapter: &str, language: &str) -> Vec<String> {
@@ -28,19 +28,24 @@ fn blocks(chapter: &str, language: &str) -> Vec<String> {
     blocks.map(block).collect()
 }
 
-/// Runs a block as whoever reads it would.
-fn run(place: &Place, block: &str) -> Outcome {
+/// A `PATH` that has postroj.
+fn path(place: &Place) -> String {
     let programs = place.scratch().join("bin");
     if !programs.exists() {
         fs::create_dir(&programs).expect("make a directory");
         std::os::unix::fs::symlink(binary(), programs.join("postroj")).expect("a link");
     }
     let path = std::env::var("PATH").expect("a PATH");
+    format!("{}:{path}", programs.display())
+}
+
+/// Runs a block as whoever reads it would.
+fn run(place: &Place, block: &str) -> Outcome {
     let mut command = Command::new("sh");
     command
         .args(["-exc", block])
         .current_dir(place.scratch())
-        .env("PATH", format!("{}:{path}", programs.display()))
+        .env("PATH", path(place))
         .env("POSTROJ_STATE_DIR", place.state());
     process::run(command)
 }
@@ -51,11 +56,23 @@ fn of_one_command() {
     image::pulled("debian-bookworm");
     let blocks = blocks("One command", "sh");
     assert_eq!(blocks.len(), 2);
-    let outcome = run(&place, &blocks[0]).exits(0);
-    let outcome = outcome
-        .stdout_has("VERSION_CODENAME=bookworm")
-        .stdout_has("hello\n");
-    assert!(outcome.stdout.contains(":/src#"), "{outcome}");
+    // One of them is an interactive shell.
+    let file = place.scratch().join("block.sh");
+    fs::write(&file, &blocks[0]).expect("write the block");
+    let line = format!(
+        "cd {}; PATH={} sh -ex block.sh; echo ended $?",
+        place.scratch().display(),
+        path(&place)
+    );
+    let shown = terminal::typed(&place, &line, &[(":/src# ", "exit\n")]);
+    for part in [
+        "VERSION_CODENAME=bookworm",
+        "hello\r\n",
+        ":/src# ",
+        "ended 0",
+    ] {
+        assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
+    }
     run(&place, &blocks[1])
         .exits(0)
         .stdout_has("0 loaded units listed.");
