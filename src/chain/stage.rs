@@ -1,6 +1,5 @@
 //! One stage of a chain.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -102,13 +101,7 @@ impl Stage {
 
     async fn start(&self, place: &Place<'_>) -> Result<Running, String> {
         let failed = |error: io::Error| format!("cannot start it: {error}");
-        let (stdout, to_stdout) = io::pipe().map_err(failed)?;
-        let (stderr, to_stderr) = io::pipe().map_err(failed)?;
-        let stdio = Stdio::Streams {
-            stdin: File::open("/dev/null").map_err(failed)?.into(),
-            stdout: to_stdout.into(),
-            stderr: to_stderr.into(),
-        };
+        let (stdio, pipes) = Stdio::piped(false).map_err(failed)?;
         let planned = self.planned(place);
         let started = planned.launch(place.image, place.images, stdio).await;
         let container = started.map_err(|error| match error {
@@ -117,8 +110,8 @@ impl Stage {
         })?;
         Ok(Running {
             container,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
+            stdout: pipes.stdout,
+            stderr: pipes.stderr,
         })
     }
 

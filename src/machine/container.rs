@@ -1,5 +1,6 @@
 //! A container for one command.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -72,7 +73,42 @@ pub enum Stdio {
     Terminal(OwnedFd),
 }
 
+/// Our ends of a command's pipes.
+#[derive(Debug)]
+pub struct Pipes {
+    /// What it reads from, if it reads.
+    pub stdin: Option<OwnedFd>,
+    /// What it writes to standard output.
+    pub stdout: OwnedFd,
+    /// What it writes to standard error.
+    pub stderr: OwnedFd,
+}
+
 impl Stdio {
+    /// Pipes of the command's own, and our ends of them. One that does not read finds the end of its input at
+    /// once.
+    pub fn piped(reads: bool) -> io::Result<(Self, Pipes)> {
+        let (input, ours) = if reads {
+            let (reader, writer) = io::pipe()?;
+            (reader.into(), Some(writer.into()))
+        } else {
+            (File::open("/dev/null")?.into(), None)
+        };
+        let (out, to_stdout) = io::pipe()?;
+        let (err, to_stderr) = io::pipe()?;
+        let stdio = Self::Streams {
+            stdin: input,
+            stdout: to_stdout.into(),
+            stderr: to_stderr.into(),
+        };
+        let pipes = Pipes {
+            stdin: ours,
+            stdout: out.into(),
+            stderr: err.into(),
+        };
+        Ok((stdio, pipes))
+    }
+
     /// Copies of this process's own standard streams.
     pub fn inherit() -> io::Result<Self> {
         Ok(Self::Streams {

@@ -64,7 +64,7 @@ use tokio::time::{Instant, timeout_at};
 pub use build::{Build, BuildError, build};
 pub use cgroup::{Hierarchies, Layout};
 pub use container::{
-    Command as ContainerCommand, Container, Signaller, Started, Stdio, System, Terminal,
+    Command as ContainerCommand, Container, Pipes, Signaller, Started, Stdio, System, Terminal,
 };
 pub use error::MachineError;
 pub use guest::{

@@ -177,10 +177,7 @@ impl Running {
         else {
             return Ok(None);
         };
-        let mut line = serde_json::to_vec(&spec)
-            .map_err(io::Error::from)
-            .map_err(failed("describe the container"))?;
-        line.push(b'\n');
+        let line = wire::line(&spec).map_err(failed("describe the container"))?;
         let talk = failed("talk to the container's supervisor");
         let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
         // It is the first that the supervisor reads.

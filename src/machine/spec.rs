@@ -16,6 +16,7 @@ use super::overlay::Overlaid;
 use super::process::{Process, ProcessEnd};
 use super::shape::Shape;
 use super::steps;
+use super::wire;
 
 /// The line that makes the container stay up when postroj ends.
 pub(super) const DETACH: &str = "detach";
@@ -150,9 +151,7 @@ pub(super) enum Told {
 impl Told {
     /// As it goes over the socket.
     pub(super) fn line(&self) -> io::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(self)?;
-        line.push(b'\n');
-        Ok(line)
+        wire::line(self)
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
+use serde::Serialize;
 
 /// How many descriptors come with one line at most.
 const MOST: usize = 4;
@@ -26,6 +27,13 @@ pub(crate) fn from_stdin() -> io::Result<UnixStream> {
     let null = File::options().read(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     Ok(socket)
+}
+
+/// As something goes over a socket: a line of JSON.
+pub(crate) fn line(said: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(said)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Sends a line, which ends with its newline, and descriptors with its beginning. The socket blocks.

@@ -58,13 +58,6 @@ pub(super) enum Began {
     },
 }
 
-/// As it goes over a socket.
-pub(super) fn line(said: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(said)?;
-    line.push(b'\n');
-    Ok(line)
-}
-
 /// The path of the socket, and what has to stay open while it is used.
 pub(super) fn socket(directory: &Path) -> io::Result<(PathBuf, File)> {
     let opened = File::open(directory)?;
@@ -76,7 +69,7 @@ pub(super) fn socket(directory: &Path) -> io::Result<(PathBuf, File)> {
 pub(super) async fn ask(directory: &Path, request: &Request) -> io::Result<Option<Answer>> {
     let (path, _directory) = socket(directory)?;
     let mut stream = UnixStream::connect(path).await?;
-    stream.write_all(&line(request)?).await?;
+    stream.write_all(&wire::line(request)?).await?;
     let mut reader = BufReader::new(stream);
     let mut answer = String::new();
     reader.read_line(&mut answer).await?;
@@ -95,7 +88,7 @@ pub(super) async fn ask_for_descriptor(
 ) -> io::Result<(Option<Answer>, Option<OwnedFd>)> {
     let (path, _directory) = socket(directory)?;
     let stream = StdUnixStream::connect(path)?;
-    wire::send(&stream, &line(request)?, &[])?;
+    wire::send(&stream, &wire::line(request)?, &[])?;
     let asked = tokio::task::spawn_blocking(move || {
         let mut lines = Lines::new(stream);
         let answer = lines.next()?;

@@ -41,8 +41,8 @@ pub(super) fn make_log(directory: &Path) -> io::Result<()> {
     options.open(log(directory)).map(drop)
 }
 
-/// Locks the directory of all tasks, which is made if it is missing: nobody else makes or removes one until
-/// the result is closed.
+/// Locks the directory of all tasks, which is made if it is missing: nobody else makes one, or removes
+/// what is left of one, until the result is closed.
 pub(super) fn lock_all(parent: &Path) -> io::Result<File> {
     DirBuilder::new()
         .recursive(true)

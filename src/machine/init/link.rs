@@ -43,7 +43,7 @@ impl Link {
     /// Has the command run, on these descriptors.
     pub(in crate::machine) fn run(&mut self, job: Job, descriptors: &[OwnedFd]) -> io::Result<()> {
         let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
-        wire::send(&self.socket, &line(&Request::Run(job))?, &descriptors)?;
+        wire::send(&self.socket, &wire::line(&Request::Run(job))?, &descriptors)?;
         let reading = self.socket.try_clone()?;
         reading.set_nonblocking(true)?;
         let reading = UnixStream::from_std(reading)?.take(MOST);
@@ -77,11 +77,5 @@ impl Link {
 
 /// What has the init send its command a signal.
 pub(in crate::machine) fn signal_line(number: i32) -> Vec<u8> {
-    line(&Request::Signal(number)).unwrap_or_default()
-}
-
-fn line(request: &Request) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    Ok(line)
+    wire::line(&Request::Signal(number)).unwrap_or_default()
 }

@@ -69,9 +69,7 @@ fn serve() -> io::Result<i32> {
 }
 
 fn tell(socket: &UnixStream, answer: &Answer) -> io::Result<()> {
-    let mut line = serde_json::to_vec(answer)?;
-    line.push(b'\n');
-    wire::send(socket, &line, &[])
+    wire::send(socket, &wire::line(answer)?, &[])
 }
 
 /// Passes signals on to the command, until nobody is there any more: then the container ends.

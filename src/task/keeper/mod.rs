@@ -20,7 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::control::{self, Began};
+use super::control::Began;
 use super::definition::Definition;
 use super::files;
 use super::log::Writer;
@@ -57,8 +57,9 @@ pub(super) fn keep() -> io::Result<()> {
         .build()?;
     let kept = runtime.block_on(async {
         let creator = Creator::new(socket)?;
-        let keeper = match Keeper::prepare(directory.clone(), lock, listener) {
-            Ok(keeper) => keeper,
+        let prepared = Keeper::prepare(directory.clone(), lock, listener);
+        let (keeper, listener) = match prepared {
+            Ok(prepared) => prepared,
             Err(error) => {
                 files::remove_locked(&directory)?;
                 return creator.tell(&Began::Failed {
@@ -68,7 +69,7 @@ pub(super) fn keep() -> io::Result<()> {
                 });
             }
         };
-        keeper.keep(creator).await
+        keeper.keep(creator, listener).await
     });
     runtime.shutdown_background();
     kept
@@ -92,7 +93,7 @@ impl Creator {
     fn tell(self, began: &Began) -> io::Result<()> {
         let socket = self.0.into_std()?;
         socket.set_nonblocking(false)?;
-        (&socket).write_all(&control::line(began)?)
+        (&socket).write_all(&wire::line(began)?)
     }
 }
 
@@ -108,11 +109,14 @@ struct Keeper {
     log: Arc<Mutex<Writer>>,
     shared: Arc<Shared>,
     signals: mpsc::Receiver<i32>,
-    listener: Option<UnixListener>,
 }
 
 impl Keeper {
-    fn prepare(directory: PathBuf, lock: OwnedFd, listener: OwnedFd) -> io::Result<Self> {
+    fn prepare(
+        directory: PathBuf,
+        lock: OwnedFd,
+        listener: OwnedFd,
+    ) -> io::Result<(Self, UnixListener)> {
         let definition = Definition::load(&directory)?;
         let layers = definition.container.lowers.iter();
         let layers = layers.map(|layer| hold(layer)).collect::<io::Result<_>>()?;
@@ -130,7 +134,7 @@ impl Keeper {
             is_interactive: definition.interactive,
             lost: Notify::new(),
         };
-        Ok(Self {
+        let keeper = Self {
             directory,
             definition,
             _lock: lock,
@@ -139,16 +143,14 @@ impl Keeper {
             log: Arc::new(Mutex::new(log)),
             shared: Arc::new(shared),
             signals,
-            listener: Some(listener),
-        })
+        };
+        Ok((keeper, listener))
     }
 
     /// Runs the command, as often as it is to be run.
-    async fn keep(mut self, creator: Creator) -> io::Result<()> {
-        let server = self.listener.take().map(|listener| {
-            let server = Server::new(listener, Arc::clone(&self.shared));
-            tokio::spawn(server.serve())
-        });
+    async fn keep(mut self, creator: Creator, listener: UnixListener) -> io::Result<()> {
+        let server = Server::new(listener, Arc::clone(&self.shared));
+        let server = tokio::spawn(server.serve());
         let mut terminate = signal(SignalKind::terminate())?;
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
@@ -161,10 +163,7 @@ impl Keeper {
             return Ok(());
         }
         // Who waits is answered before the task may go.
-        let connections = match server {
-            Some(server) => server.await.unwrap_or_default(),
-            None => Vec::new(),
-        };
+        let connections = server.await.unwrap_or_default();
         if self.definition.removed_at_end {
             files::remove_locked(&self.directory)?;
         }

@@ -1,6 +1,5 @@
 //! What a task's command reads from, and where what it writes goes.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +9,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::super::log::Writer;
 use super::serve::Shared;
-use crate::machine::{Stdio, Terminal};
+use crate::machine::{Pipes, Stdio, Terminal};
 use crate::run::Stream;
 
 /// How much is read at a time: as much as a pipe holds.
@@ -31,24 +30,13 @@ pub(super) fn connect(
         let (terminal, stdio) = Terminal::new()?;
         return Ok((stdio, None, Outputs::Terminal(terminal)));
     }
-    let (reads, input): (OwnedFd, Option<OwnedFd>) = if is_interactive {
-        let (reader, writer) = io::pipe()?;
-        (reader.into(), Some(writer.into()))
-    } else {
-        (File::open("/dev/null")?.into(), None)
-    };
-    let (out, stdout) = io::pipe()?;
-    let (err, stderr) = io::pipe()?;
-    let stdio = Stdio::Streams {
-        stdin: reads,
-        stdout: stdout.into(),
-        stderr: stderr.into(),
-    };
-    let outputs = Outputs::Pipes {
-        stdout: out.into(),
-        stderr: err.into(),
-    };
-    Ok((stdio, input, outputs))
+    let (stdio, pipes) = Stdio::piped(is_interactive)?;
+    let Pipes {
+        stdin,
+        stdout,
+        stderr,
+    } = pipes;
+    Ok((stdio, stdin, Outputs::Pipes { stdout, stderr }))
 }
 
 impl Outputs {

@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::super::control::{self, Answer, Request};
+use super::super::control::{Answer, Request};
 use super::super::state::{Phase, State};
 use crate::machine::wire;
 
@@ -145,7 +145,7 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<Option<Un
             Answer::Done
         }
     };
-    let line = control::line(&answer)?;
+    let line = wire::line(&answer)?;
     tokio::time::timeout(PATIENCE, stream.write_all(&line)).await??;
     Ok(matches!(request, Request::Stop).then_some(stream))
 }
@@ -164,9 +164,5 @@ fn give(stream: UnixStream, input: &OwnedFd, run: u32) -> io::Result<()> {
     let socket = stream.into_std()?;
     socket.set_nonblocking(false)?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    wire::send(
-        &socket,
-        &control::line(&Answer::Input(run))?,
-        &[input.as_fd()],
-    )
+    wire::send(&socket, &wire::line(&Answer::Input(run))?, &[input.as_fd()])
 }

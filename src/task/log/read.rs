@@ -127,7 +127,6 @@ impl Logs {
         }
         if let Some(start) = starts.front() {
             self.reader.seek(SeekFrom::Start(*start))?;
-            self.line.clear();
             self.begins = Begins::default();
         }
         Ok(())

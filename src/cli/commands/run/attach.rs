@@ -168,27 +168,17 @@ struct Copies([JoinHandle<io::Result<()>>; 2]);
 impl Copies {
     /// Starts them; gives the command's ends.
     fn make(interactive: bool) -> io::Result<(Stdio, Self)> {
-        let input: OwnedFd = if interactive {
-            let (reader, writer) = io::pipe()?;
+        let (stdio, pipes) = Stdio::piped(interactive)?;
+        if let Some(input) = pipes.stdin {
             let source = own(io::stdin())?;
             // Whatever becomes of it, it goes with this process.
-            std::thread::spawn(move || copy(source, writer.into()));
-            reader.into()
-        } else {
-            File::open("/dev/null")?.into()
-        };
-        let (out, stdout) = io::pipe()?;
-        let (err, stderr) = io::pipe()?;
+            std::thread::spawn(move || copy(source, input));
+        }
         let (to_out, to_err) = (own(io::stdout())?, own(io::stderr())?);
         let copies = [
-            std::thread::spawn(move || copy(out.into(), to_out)),
-            std::thread::spawn(move || copy(err.into(), to_err)),
+            std::thread::spawn(move || copy(pipes.stdout, to_out)),
+            std::thread::spawn(move || copy(pipes.stderr, to_err)),
         ];
-        let stdio = Stdio::Streams {
-            stdin: input,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        };
         Ok((stdio, Self(copies)))
     }
 
