@@ -23,6 +23,10 @@ pub(super) fn render(report: &RunReport) -> String {
     let mut text = format!("## postroj: {}\n\n", report.headline());
     table(&mut text, report, &images);
     // Writing to a string cannot fail, here and below.
+    for skipped in &report.skipped {
+        let (image, reason) = (escaped(&skipped.image), escaped(&skipped.reason));
+        let _ = writeln!(text, "| {image} | left out: {reason} |");
+    }
     let _ = writeln!(
         text,
         "\n<sub>postroj {} on Linux {}, {}, {:.1} s: <code>{}</code></sub>",

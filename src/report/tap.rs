@@ -19,6 +19,7 @@ pub(super) fn render(report: &RunReport) -> String {
         .map(|image| (image, cases(image)))
         .collect();
     let count: usize = images.iter().map(|(_, cases)| cases.len()).sum();
+    let count = count + report.skipped.len();
     let run = &report.run;
     let mut tap = format!("TAP version 13\n1..{count}\n");
     comment(
@@ -56,6 +57,11 @@ pub(super) fn render(report: &RunReport) -> String {
                 image.timings.total.as_secs_f64()
             ),
         );
+    }
+    for skipped in &report.skipped {
+        number += 1;
+        let (image, reason) = (description(&skipped.image), description(&skipped.reason));
+        let _ = writeln!(tap, "ok {number} - {image} # SKIP {reason}");
     }
     tap
 }

@@ -279,6 +279,34 @@ fn tap_of_three_images() {
 }
 
 #[test]
+fn images_that_are_left_out_are_named() {
+    let mut report = run(vec![good("debian-bookworm")]);
+    report.skipped = vec![Skipped {
+        image: "old # one".to_owned(),
+        reason: "<its> systemd is too old".to_owned(),
+    }];
+    let tap = Format::Tap.render(&report);
+    assert!(tap.contains("\n1..5\n"), "{tap}");
+    assert!(
+        tap.ends_with("ok 5 - old \\# one # SKIP <its> systemd is too old\n"),
+        "{tap}"
+    );
+    for (format, line) in [
+        (
+            Format::Markdown,
+            "| old &#35; one | left out: &#60;its&#62; systemd is too old |\n",
+        ),
+        (
+            Format::Html,
+            "<p>old # one: left out, &lt;its&gt; systemd is too old</p>\n",
+        ),
+    ] {
+        let text = format.render(&report);
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
 fn junit_of_three_images() {
     insta::assert_snapshot!(Format::Junit.render(&hostile("<a> ]]> \u{1b}[1mb\u{1b}[0m\u{0}\n&")), @r#"
     <?xml version="1.0" encoding="UTF-8"?>

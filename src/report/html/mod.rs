@@ -92,6 +92,10 @@ fn table(page: &mut String, report: &RunReport, images: &[Vec<Case<'_>>]) {
         let _ = writeln!(page, "<td class=\"time\">{total}</td></tr>");
     }
     page.push_str("</tbody>\n</table>\n</div>\n");
+    for skipped in &report.skipped {
+        let (image, reason) = (line(&skipped.image), line(&skipped.reason));
+        let _ = writeln!(page, "<p>{image}: left out, {reason}</p>");
+    }
 }
 
 fn cell(page: &mut String, image: usize, number: usize, case: &Case<'_>) {
