@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -12,8 +13,12 @@ use super::layer::{Difference, blocking, verify};
 use super::oci::local::ImportName;
 use super::policy::PullOptions;
 use super::reference::Reference;
-use super::store::{LayerId, Origin, StoreError, Stored};
+use super::store::{Holds, LayerId, Origin, StoreError, Stored};
 use crate::progress::Step;
+
+/// How often somebody looks for a layer that is missing, and the pause between two looks.
+const LOOKS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Something that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +125,16 @@ pub struct Repaired {
     pub unrepaired: Vec<Unrepaired>,
 }
 
+/// What has become of a layer that was listed.
+enum Holding {
+    /// It is there, and stays.
+    Held(Holds),
+    /// Nobody has it any more.
+    Gone,
+    /// An image has it, and it is not there.
+    Missing,
+}
+
 impl Images {
     /// Compares layers with what was noted when they were verified: those of the given images, or
     /// all that there are, and then the records of images too. Every file is read.
@@ -161,16 +176,10 @@ impl Images {
         layer: LayerId,
         images: Vec<String>,
     ) -> Result<Vec<Problem>, ImageError> {
-        let Some(_hold) = self.store().hold([&layer]).await? else {
-            // It, or the last image that had it, may just have been removed.
-            let contents = self.store().contents()?;
-            let root = self.store().layer_root(&layer);
-            let is_left = root.parent().is_some_and(Path::exists);
-            return Ok(if !is_left && !contents.layers().contains(&layer) {
-                Vec::new()
-            } else {
-                vec![Problem::Missing { layer, images }]
-            });
+        let _hold = match self.hold_listed(&layer).await? {
+            Holding::Held(hold) => hold,
+            Holding::Gone => return Ok(Vec::new()),
+            Holding::Missing => return Ok(vec![Problem::Missing { layer, images }]),
         };
         let unknown = |reason: String| {
             Ok(vec![Problem::Unknown {
@@ -208,6 +217,23 @@ impl Images {
                 difference,
             });
         Ok(different.collect())
+    }
+
+    /// Holds a layer that is listed. It, or the last image that had it, may have been removed meanwhile, and
+    /// had again since, each time anew: what is missing is missing whenever somebody looks.
+    async fn hold_listed(&self, layer: &LayerId) -> Result<Holding, ImageError> {
+        for _ in 0..LOOKS {
+            if let Some(hold) = self.store().hold([layer]).await? {
+                return Ok(Holding::Held(hold));
+            }
+            let root = self.store().layer_root(layer);
+            let is_left = root.parent().is_some_and(Path::exists);
+            if !is_left && !self.store().contents()?.layers().contains(layer) {
+                return Ok(Holding::Gone);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(Holding::Missing)
     }
 
     /// Makes good again what a check has found: broken layers are put aside at once, then the
