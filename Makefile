@@ -27,7 +27,6 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions
 FUZZ_SECONDS ?= 10
-HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 
 .PHONY: help build release install demo test test-full fuzz lint deny bench packages clean
 
@@ -91,11 +90,12 @@ test-full: packages
 # The inputs that a run finds are thrown away: what is worth keeping is put below fuzz/corpus by hand.
 fuzz:
 	$(call need,$(BUILD_PACKAGES) $(FUZZ_PACKAGES))
-	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --target $(HOST_TARGET)
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/fuzz/instrument FUZZ_FLAGS="$(FUZZ_FLAGS)" \
+		$(CARGO) build --locked --package postroj-fuzz
 	@found=$$(mktemp -d); trap 'rm -rf "$$found"' EXIT; \
 	for target in layer manifest reference; do \
 		echo "fuzzing the $$target reader for $(FUZZ_SECONDS) s"; mkdir "$$found/$$target"; \
-		$(SUDO) fuzz/target/$(HOST_TARGET)/debug/$$target -verbosity=0 -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) \
+		$(SUDO) target/debug/$$target -verbosity=0 -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) \
 			-timeout=10 -rss_limit_mb=1024 -artifact_prefix=fuzz/ \
 			"$$found/$$target" fuzz/corpus/$$target || exit 1; \
 	done

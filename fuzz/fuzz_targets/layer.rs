@@ -11,7 +11,10 @@ use libfuzzer_sys::fuzz_target;
 /// In memory where that can be had: a run makes files by the thousand.
 static PLACE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let parent = ["/dev/shm", "/tmp"].map(PathBuf::from);
-    let parent = parent.iter().find(|path| path.is_dir()).expect("a directory");
+    let parent = parent
+        .iter()
+        .find(|path| path.is_dir())
+        .expect("a directory");
     let place = tempfile::tempdir_in(parent).expect("a directory");
     std::fs::create_dir(place.path().join("outside")).expect("a directory");
     std::fs::write(place.path().join("outside/victim"), "precious").expect("a file");
