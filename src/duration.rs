@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::Invalid;
 /// A deadline that is further away is a mistake, and more than a clock may hold.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Reads a duration; a number without a unit is seconds.
-pub fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, Invalid> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -16,23 +17,23 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         "" | "s" | "sec" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        _ => return Err(format!("unknown unit {unit:?}; ms, s, m and h are known")),
+        _ => return Err(format!("unknown unit {unit:?}; ms, s, m and h are known").into()),
     };
     let number: f64 = number
         .parse()
-        .map_err(|_| "expected a number, as in 5, 2.5, 500ms or 1m".to_owned())?;
+        .map_err(|_| Invalid::from("expected a number, as in 5, 2.5, 500ms or 1m"))?;
     seconds(number * factor)
 }
 
 /// So many seconds, if a deadline may be that far away.
-pub(crate) fn seconds(number: f64) -> Result<Duration, String> {
+pub(crate) fn seconds(number: f64) -> Result<Duration, Invalid> {
     if number < 0.0 {
-        return Err("less than nothing".to_owned());
+        return Err("less than nothing".into());
     }
     Duration::try_from_secs_f64(number)
         .ok()
         .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| "longer than a year".to_owned())
+        .ok_or_else(|| Invalid::from("longer than a year"))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub mod duration;
 mod http;
 pub mod image;
 pub mod install;
+mod invalid;
 mod locked;
 pub mod machine;
 pub mod matrix;
@@ -47,6 +48,13 @@ pub mod size;
 pub mod task;
 mod timestamp;
 mod yaml;
+
+pub use chain::Chain;
+pub use image::{Images, ReadyImage as Image};
+pub use invalid::Invalid;
+pub use machine::Machine;
+pub use run::Run;
+pub use task::Task;
 
 /// Does what the library has started this program again for, and gives the exit code; `None` if somebody
 /// else has started it. It is the supervisor of a container then, the init in one, or the keeper of a task.

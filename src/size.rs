@@ -1,5 +1,7 @@
 //! Sizes as they are typed: `512M`, `2G`, `1.5G`, plain bytes; podman and systemd write them so.
 
+use crate::Invalid;
+
 /// Less is a mistake: nothing starts in it.
 const LEAST: f64 = 1_048_576.0;
 
@@ -7,7 +9,7 @@ const LEAST: f64 = 1_048_576.0;
 const MOST: f64 = 9_007_199_254_740_992.0;
 
 /// Reads a size in bytes. The units are powers of 1024.
-pub fn parse(text: &str) -> Result<u64, String> {
+pub fn parse(text: &str) -> Result<u64, Invalid> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -18,17 +20,17 @@ pub fn parse(text: &str) -> Result<u64, String> {
         "m" | "mb" | "mib" => 2,
         "g" | "gb" | "gib" => 3,
         "t" | "tb" | "tib" => 4,
-        _ => return Err(format!("unknown unit {unit:?}; K, M, G and T are known")),
+        _ => return Err(format!("unknown unit {unit:?}; K, M, G and T are known").into()),
     };
     let number: f64 = number
         .parse()
-        .map_err(|_| "expected a number, as in 512M, 1.5G or 1073741824".to_owned())?;
+        .map_err(|_| Invalid::from("expected a number, as in 512M, 1.5G or 1073741824"))?;
     let bytes = number * 1024_f64.powi(power);
     if bytes < LEAST {
-        return Err("less than 1M".to_owned());
+        return Err("less than 1M".into());
     }
     if bytes > MOST {
-        return Err("more than any machine has".to_owned());
+        return Err("more than any machine has".into());
     }
     #[expect(
         clippy::cast_possible_truncation,

@@ -1,12 +1,13 @@
 //! Files of chains: every mistake in one is told, with its line and field.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::error::hinted;
 use super::node::{Entry, Format, Node, Value};
-use super::{Chain, Stage, hinted};
+use super::{Chain, Stage};
 use crate::image::{Catalogue, Reference, check};
 use crate::machine::typed;
 use crate::{duration, size};
@@ -260,19 +261,21 @@ impl Reader<'_> {
                 given.to_owned()
             };
             let image = Reference::load(&given).map_err(|error| error.to_string())?;
-            check(catalogue, &image).map_err(|error| hinted(&error, error.hint()))?;
-            Ok(image)
+            let known = check(catalogue, &image);
+            known
+                .map(|()| image)
+                .map_err(|error| hinted(&error, error.hint()))
         });
         found
     }
 
     /// A text or a number, read by `parse`.
-    fn optional<T>(
+    fn optional<T, E: Display>(
         &mut self,
         node: &Node,
         field: &str,
         into: &mut Option<T>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
     ) {
         let (Value::Text(text) | Value::Number(text)) = &node.value else {
             self.expected(node, field, "a text");
@@ -284,12 +287,12 @@ impl Reader<'_> {
         }
     }
 
-    fn text<T>(
+    fn text<T, E: Display>(
         &mut self,
         node: &Node,
         field: &str,
         into: &mut T,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
     ) {
         let mut found = None;
         self.optional(node, field, &mut found, parse);

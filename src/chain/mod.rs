@@ -6,20 +6,10 @@
 //! ends when it is dropped.
 //!
 //! ```no_run
-//! use postroj::chain::{Chain, Options};
-//! use postroj::image::Images;
-//!
-//! # async fn example(images: &Images) -> Result<(), Box<dyn std::error::Error>> {
-//! let chain = Chain::load("build.yaml".as_ref(), images.catalogue())?;
-//! let result = chain.run(images, &Options::default(), &()).await;
-//! for (number, stage) in result.stages.iter().enumerate() {
-//!     let state = &stage.state;
-//!     println!("{number}: {:?} {:?} {:?}", state.status, state.exit_code, stage.error);
-//! }
-//! # Ok(())
-//! # }
+#![doc = include_str!("../../examples/chain.rs")]
 //! ```
 
+mod error;
 mod file;
 mod job;
 mod logs;
@@ -28,19 +18,20 @@ mod result;
 mod schema;
 mod stage;
 
-use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
+pub use error::StageError;
 pub use file::{ChainFileError, Mistake};
 pub use logs::{LogLine, Logs};
 pub use node::Format;
 pub use result::{ChainResult, StageResult, State, Status};
 
-use crate::image::{ImageError, Images, PullOptions, ReadyImage, Reference};
+use crate::image::{Images, PullOptions, ReadyImage, Reference};
 use crate::machine::{Mount, Users};
 use crate::run::Stream;
 
@@ -144,9 +135,6 @@ pub trait Watcher {
 /// Nobody watches.
 impl Watcher for () {}
 
-/// What is said of a stage that did not come to its own end.
-const INTERRUPTED: &str = "interrupted";
-
 /// Tells whether the chain is to end.
 struct Stop(watch::Receiver<bool>);
 
@@ -215,7 +203,7 @@ impl Chain {
             ready = self.pull(images, &options.pull) => ready,
             () = stop.asked() => {
                 if let Some(first) = result.stages.first_mut() {
-                    first.fail(INTERRUPTED);
+                    first.fail(StageError::Interrupted);
                 }
                 return result;
             }
@@ -235,10 +223,10 @@ impl Chain {
         let made = job::Directory::make(&parent, options.keep_job);
         let directory = match made {
             Ok(directory) => directory,
-            Err(error) => {
+            Err(source) => {
                 if let Some(first) = result.stages.first_mut() {
-                    let place = parent.display();
-                    first.fail(format!("cannot make a directory in {place}: {error}"));
+                    let source = Arc::new(source);
+                    first.fail(StageError::NoJob { parent, source });
                 }
                 return result;
             }
@@ -274,7 +262,7 @@ impl Chain {
             result.success = false;
             let mut last = result.stages.iter_mut().rev();
             if let Some(last) = last.find(|stage| stage.has_run()) {
-                last.fail(format!("cannot remove {JOB}: {error}"));
+                last.fail(StageError::JobStays(Arc::new(error)));
             }
         }
         result
@@ -285,7 +273,7 @@ impl Chain {
         &self,
         images: &Images,
         options: &PullOptions,
-    ) -> Vec<Result<ReadyImage, String>> {
+    ) -> Vec<Result<ReadyImage, StageError>> {
         let options = PullOptions {
             as_is: true,
             ..options.clone()
@@ -297,24 +285,17 @@ impl Chain {
             }
         }
         let pulls = different.iter().map(|image| images.pull(image, &options));
-        let pulled: Vec<Result<ReadyImage, ImageError>> = join_all(pulls).await;
+        let pulled = join_all(pulls).await.into_iter();
+        let pulled: Vec<Result<ReadyImage, StageError>> = pulled
+            .map(|pulled| pulled.map_err(StageError::from))
+            .collect();
+        let pulled: Vec<_> = different.into_iter().zip(pulled).collect();
         let of = |stage: &Stage| {
-            let number = different.iter().position(|image| **image == stage.image);
-            match number.and_then(|number| pulled.get(number)) {
-                Some(Ok(image)) => Ok(image.clone()),
-                Some(Err(error)) => Err(error.to_string()),
-                None => Err("it was not pulled".to_owned()),
-            }
+            let mut pulled = pulled.iter();
+            let (_, image) = pulled.find(|(image, _)| **image == stage.image)?;
+            Some(image.clone())
         };
-        self.stages.iter().map(of).collect()
-    }
-}
-
-/// An error, and what to do about it.
-fn hinted(error: &dyn Display, hint: Option<impl Display>) -> String {
-    match hint {
-        Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
+        self.stages.iter().filter_map(of).collect()
     }
 }
 

@@ -4,13 +4,14 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::error::StageError;
 use super::logs::Logs;
 use crate::image::Reference;
 use crate::machine::{Ending, ProcessEnd};
 use crate::timestamp;
 
 /// What became of a chain.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ChainResult {
     /// Whether all stages succeeded.
     pub success: bool,
@@ -21,7 +22,7 @@ pub struct ChainResult {
 }
 
 /// What became of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct StageResult {
     /// The image, as it was given.
     pub image: String,
@@ -34,7 +35,7 @@ pub struct StageResult {
     /// What it wrote, if that was to be kept.
     pub logs: Option<Logs>,
     /// What is postroj's fault, the host's or the image's, and not the command's.
-    pub error: Option<String>,
+    pub error: Option<StageError>,
 }
 
 /// How a stage came to its end.
@@ -104,12 +105,12 @@ impl StageResult {
     }
 
     /// Something else than the command was in the way.
-    pub(super) fn fail(&mut self, error: impl Into<String>) {
+    pub(super) fn fail(&mut self, error: StageError) {
         if !self.has_run() {
             self.state.status = Status::Error;
         }
         self.success = false;
-        self.error = Some(error.into());
+        self.error = Some(error);
     }
 
     /// Whether its command was started, or could not be.

@@ -1,19 +1,19 @@
 //! One stage of a chain.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::error::StageError;
 use super::logs::{Heard, Logs, listen};
 use super::result::{StageResult, Status};
-use super::{INTERRUPTED, JOB, Stage, Stop, Watcher, hinted};
+use super::{JOB, Stage, Stop, Watcher};
 use crate::image::{Images, ReadyImage};
 use crate::machine::{
-    Container, Ending, Isolation, Limits, MachineError, Mount, Network, ProcessEnd, Shape, Stdio,
-    Users,
+    Container, Ending, Isolation, Limits, Mount, Network, ProcessEnd, Shape, Stdio, Users,
 };
-use crate::run::{Run, RunError, Stream};
+use crate::run::{Run, Stream};
 
 /// Where a stage runs.
 pub(super) struct Place<'a> {
@@ -55,7 +55,7 @@ impl Stage {
         let mut result = StageResult::skipped(&self.image);
         let running = tokio::select! {
             running = self.start(place) => running,
-            () = stop.asked() => Err(INTERRUPTED.to_owned()),
+            () = stop.asked() => Err(StageError::Interrupted),
         };
         let running = match running {
             Ok(running) => running,
@@ -81,7 +81,7 @@ impl Stage {
                 result.killed = cause == Cause::Time;
                 result.success = end.ending == Ending::Exited(0);
                 if cause == Cause::Stop {
-                    result.fail(INTERRUPTED);
+                    result.fail(StageError::Interrupted);
                 }
             }
             Err(error) => {
@@ -92,22 +92,18 @@ impl Stage {
         match (stdout, stderr) {
             (Ok(stdout), Ok(stderr)) if self.logs => result.logs = Some(logs(stdout, stderr)),
             (Err(error), _) | (_, Err(error)) => {
-                result.fail(format!("cannot read what it wrote: {error}"));
+                result.fail(StageError::Unread(Arc::new(error)));
             }
             _ => {}
         }
         result
     }
 
-    async fn start(&self, place: &Place<'_>) -> Result<Running, String> {
-        let failed = |error: io::Error| format!("cannot start it: {error}");
+    async fn start(&self, place: &Place<'_>) -> Result<Running, StageError> {
+        let failed = |error| StageError::NoStreams(Arc::new(error));
         let (stdio, pipes) = Stdio::piped(false).map_err(failed)?;
         let planned = self.planned(place);
-        let started = planned.launch(place.image, place.images, stdio).await;
-        let container = started.map_err(|error| match error {
-            RunError::Machine(error) => told(&error),
-            error => error.to_string(),
-        })?;
+        let container = planned.launch(place.image, place.images, stdio).await?;
         Ok(Running {
             container,
             stdout: pipes.stdout,
@@ -159,25 +155,19 @@ impl Stage {
         &self,
         mut container: Container,
         stop: &Stop,
-    ) -> Result<(ProcessEnd, Cause), String> {
+    ) -> Result<(ProcessEnd, Cause), StageError> {
         let cause = tokio::select! {
-            ended = container.ended() => {
-                return Ok((ended.map_err(|error| told(&error))?, Cause::Itself));
-            }
+            ended = container.ended() => return Ok((ended?, Cause::Itself)),
             () = tokio::time::sleep(self.timeout) => Cause::Time,
             () = stop.asked() => Cause::Stop,
         };
-        container.end().await.map_err(|error| told(&error))?;
+        container.end().await?;
         let end = ProcessEnd {
             ending: Ending::Killed(libc::SIGKILL),
             out_of_memory: false,
         };
         Ok((end, cause))
     }
-}
-
-fn told(error: &MachineError) -> String {
-    hinted(error, error.hint())
 }
 
 fn logs(stdout: Heard, stderr: Heard) -> Logs {

@@ -3,6 +3,7 @@
 mod access;
 mod commands;
 mod config;
+mod copy;
 mod doctor;
 mod document;
 mod error;
@@ -172,13 +173,14 @@ pub(crate) fn main() -> i32 {
         output.note(&format!("with the options of {}", file.display()));
     }
     // A bug of ours is no verdict. Its message has been printed, and what was up is being ended.
+    let own = own_failure(&arguments.command);
     let ended = catch_unwind(AssertUnwindSafe(|| dispatch(arguments, &output)));
     match ended {
         Ok(Ok(exit)) => exit.code(),
         Ok(Err(error)) => output.error(&error),
-        Err(_) => output.error(&CommandError::internal(
+        Err(_) => output.error(&own(CommandError::internal(
             "postroj itself is at fault: it panicked",
-        )),
+        ))),
     }
 }
 
@@ -188,6 +190,14 @@ enum Unparsed {
     Clap(clap::Error),
     /// For what a run file says.
     File(CommandError),
+}
+
+/// What becomes of a failure that is not the command's: `run` has an exit code for those.
+fn own_failure(command: &Command) -> fn(CommandError) -> CommandError {
+    match command {
+        Command::Run(_) => |error| error.with_code(run::OWN_FAILURE),
+        _ => |error| error,
+    }
 }
 
 /// Whether a command line, be it right or wrong, is one of `run`, whose exit codes are other than those
@@ -249,17 +259,18 @@ fn dispatch(arguments: Arguments, output: &Output) -> Result<Exit, CommandError>
         arguments.global.quiet,
         output.has_colours(),
     );
+    let own = own_failure(&arguments.command);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CommandError::internal(format!("cannot start: {error}")))?;
+        .map_err(|error| own(CommandError::internal(format!("cannot start: {error}"))))?;
     let result = runtime.block_on(async {
         // A wrong configuration is told by every command that could have used it.
         let settings = match arguments.command {
             Command::Completions(command) => return Ok(command.run(output)),
             Command::Man(command) => return command.run(output),
             Command::Schema(command) => return Ok(command.run(output)),
-            _ => Settings::load(&arguments.global)?,
+            _ => Settings::load(&arguments.global).map_err(own)?,
         };
         match arguments.command {
             Command::ListImages(command) => command.run(&settings, output),

@@ -1,6 +1,6 @@
 //! Standard output for results, standard error for everything else.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 
 use postroj::matrix::Observer;
@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::Color;
 use super::error::{CommandError, one_line};
 use super::table;
-use super::terminal::{Bars, Lines};
+use super::terminal::{Bars, Lines, apart};
 
 /// Where results, progress and errors go.
 pub(crate) struct Output {
@@ -138,7 +138,22 @@ impl Output {
 /// Writes a line to standard error. That nobody reads it, or that the disk that it goes to is full,
 /// does not change a verdict.
 pub(crate) fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    apart(|| {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    });
+}
+
+/// Where the log goes, a line at a time: not between bars.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        apart(|| std::io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 /// Starts writing the log to standard error: warnings, or more by `-v`, or less by `-q`. `POSTROJ_LOG` has the last
@@ -154,7 +169,7 @@ pub(crate) fn start_log(verbose: u8, quiet: bool, colours: bool) {
     let filter = EnvFilter::try_from_env("POSTROJ_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Log)
         .with_ansi(colours)
         .try_init();
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use postroj::matrix::Observer;
 use postroj::progress::{Event, Progress, SharedProgress, StepId};
 use postroj::report::{ImageReport, Palette, Verdict, printable, shortened};
 
 use super::output::tell;
-use super::terminal::finished;
+use super::terminal::{drawn, finished};
 
 /// Listens to whatever image there is as to any job.
 pub(super) struct One(pub(super) SharedProgress);
@@ -97,7 +97,7 @@ const TICK: Duration = Duration::from_millis(200);
 impl Table {
     /// A table for a terminal of a size.
     pub(super) fn new(names: &[String], palette: Palette, (width, height): (usize, usize)) -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let all = drawn();
         let is_crowded = names.len() >= height;
         let names: Vec<String> = names
             .iter()

@@ -1,7 +1,7 @@
 //! The progress of a long job: bars on a terminal, plain lines elsewhere.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,6 +9,23 @@ use postroj::progress::{Event, Progress, StepId};
 use postroj::report::printable;
 
 use super::output::tell;
+
+/// All that is drawn on this process's terminal.
+static DRAWN: OnceLock<MultiProgress> = OnceLock::new();
+
+/// Where bars are drawn.
+pub(super) fn drawn() -> MultiProgress {
+    let new = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+    DRAWN.get_or_init(new).clone()
+}
+
+/// Writes to standard error where no bar is meanwhile.
+pub(super) fn apart<T>(write: impl FnOnce() -> T) -> T {
+    match DRAWN.get() {
+        Some(drawn) => drawn.suspend(write),
+        None => write(),
+    }
+}
 
 /// A bar or a spinner per step, on a terminal.
 pub(super) struct Bars {
@@ -19,7 +36,7 @@ pub(super) struct Bars {
 impl Bars {
     pub(super) fn new() -> Self {
         Self {
-            all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            all: drawn(),
             steps: Mutex::new(HashMap::new()),
         }
     }

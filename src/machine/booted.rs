@@ -43,17 +43,13 @@ impl Booted {
         let hostname = command.shape.hostname.clone();
         let process = command.process;
         let machine = Machine::boot(Boot {
-            image: command.image,
             name: command.name,
-            lowers: command.lowers,
-            overlaid: Vec::new(),
             isolation: command.isolation,
             shape: command.shape,
-            storage: command.storage,
             profile: system.profile,
-            wanted: Vec::new(),
             timeout: system.timeout,
             has_init: true,
+            ..Boot::of(&command.image, command.lowers, &command.storage)
         })
         .await?;
         let name = machine.name().to_owned();

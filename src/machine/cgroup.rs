@@ -13,13 +13,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::limits::Limits;
+
 pub(super) use own::{Cgroups, check_asked, processes, vacate};
 
 /// The directory below each hierarchy's root in which the containers' cgroups are.
 const PARENT: &str = "postroj";
 
 /// The version 1 controllers that limits need.
-const LIMITING: [&str; 3] = ["memory", "cpu", "pids"];
+pub(super) const LIMITING: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// The version 1 controller of the processors that may be used. Its cgroups take no process before they have
 /// processors and memory nodes, so there is one only where processors are asked for.
@@ -154,6 +156,7 @@ impl Hierarchies {
         let cpuset = self.0.iter().find(|hierarchy| hierarchy.is_cpuset());
         Cgroups {
             directories,
+            managed: Vec::new(),
             cpuset: cpuset.map(|hierarchy| hierarchy.mount_point.join(PARENT).join(machine)),
             unified: self
                 .unified()
@@ -162,31 +165,30 @@ impl Hierarchies {
     }
 
     /// The cgroups that limit `machine` where the host's systemd does not: one that runs in a container
-    /// itself leaves version 1 controllers alone, whatever a unit's properties say. `own` is the
-    /// `/proc/<pid>/cgroup` of a process of that unit's.
-    pub(super) fn unmanaged(&self, machine: &str, own: &str) -> Option<Cgroups> {
+    /// itself leaves version 1 controllers alone, whatever a unit's properties say, and `cpuset` is one that
+    /// no systemd has ever used. `own` is the `/proc/<pid>/cgroup` of a process of that unit's.
+    pub(super) fn unmanaged(&self, machine: &str, own: &str, limits: &Limits) -> Option<Cgroups> {
         let unit = format!("{machine}.service");
-        let is_unmanaged = |hierarchy: &&Hierarchy| {
-            let is_limiting = |kind: &&String| LIMITING.contains(&kind.as_str());
-            hierarchy.version == 1
-                && hierarchy
-                    .kinds
-                    .iter()
-                    .find(is_limiting)
-                    .is_some_and(|kind| {
-                        !controller_path(own, kind)
-                            .is_some_and(|path| Path::new(path).ends_with(&unit))
-                    })
-        };
-        let directories: Vec<PathBuf> = self
-            .0
-            .iter()
-            .filter(is_unmanaged)
-            .map(|hierarchy| hierarchy.mount_point.join(PARENT).join(machine))
-            .collect();
+        let (mut directories, mut managed, mut cpuset) = (Vec::new(), Vec::new(), None);
+        for hierarchy in self.0.iter().filter(|hierarchy| hierarchy.version == 1) {
+            let directory = hierarchy.mount_point.join(PARENT).join(machine);
+            let mut kinds = hierarchy.kinds.iter();
+            if let Some(kind) = kinds.find(|kind| LIMITING.contains(&kind.as_str())) {
+                match controller_path(own, kind) {
+                    Some(path) if Path::new(path).ends_with(&unit) => {
+                        managed.extend(hierarchy.kinds.iter().cloned());
+                    }
+                    _ => directories.push(directory),
+                }
+            } else if hierarchy.is_cpuset() && limits.processors.is_some() {
+                cpuset = Some(directory.clone());
+                directories.push(directory);
+            }
+        }
         (!directories.is_empty()).then_some(Cgroups {
             directories,
-            cpuset: None,
+            managed,
+            cpuset,
             unified: None,
         })
     }

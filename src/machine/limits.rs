@@ -1,5 +1,6 @@
 //! How much of the host a container may use.
 
+use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,13 @@ const DEFAULT_PIDS: u64 = 16384;
 
 /// What share of the host's memory is for what a container writes, as a divisor.
 const MEMORY_SHARE: u64 = 2;
+
+/// Where a control group's limit on memory is, on either version; the first is there in a container,
+/// whose own group is its root.
+const MEMORY_LIMITS: [&str; 2] = [
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+];
 
 /// In what steps processor time is given out, in microseconds; the kernel's default.
 const PERIOD: u64 = 100_000;
@@ -34,8 +42,8 @@ pub struct Limits {
     pub pids: u64,
     /// What it writes.
     pub disk: Disk,
-    /// How much of what it writes is in memory, in bytes, whatever `disk` says; half of the host's
-    /// memory if nothing is said here. Who starts several containers lowers it.
+    /// How much of what it writes is in memory, in bytes, whatever `disk` says; half of
+    /// [`usable_memory`] if nothing is said here. Who starts several containers lowers it.
     pub most_in_memory: Option<u64>,
 }
 
@@ -75,10 +83,9 @@ impl Limits {
             bytes,
             storage: storage.to_owned(),
         };
-        let share = self.most_in_memory.unwrap_or_else(|| {
-            let info = rustix::system::sysinfo();
-            info.totalram.saturating_mul(u64::from(info.mem_unit)) / MEMORY_SHARE
-        });
+        let share = self
+            .most_in_memory
+            .unwrap_or_else(|| usable_memory() / MEMORY_SHARE);
         match self.disk {
             Disk::Share => Writable::Memory(share),
             Disk::Anywhere(bytes) if bytes > share => disk(bytes),
@@ -147,6 +154,14 @@ impl Limits {
         let both = self.memory_swap.unwrap_or_default();
         both.saturating_sub(self.memory.unwrap_or_default())
     }
+}
+
+/// The memory that this process may use, in bytes.
+pub fn usable_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    let total = info.totalram.saturating_mul(u64::from(info.mem_unit));
+    let limit = |path: &&str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    MEMORY_LIMITS.iter().filter_map(limit).fold(total, u64::min)
 }
 
 /// Version 1's shares as version 2's weight, of which everybody has 100; systemd.resource-control(5),

@@ -9,6 +9,10 @@
 //! The supervisor is the program itself, started again: one that starts containers calls
 //! [`helper`](crate::helper) before all else.
 //!
+//! ```no_run
+#![doc = include_str!("../../examples/machine.rs")]
+//! ```
+//!
 //! Nothing is polled: systemd-nspawn says when the container is ready, its systemd says over D-Bus
 //! when a job has ended and when a unit has changed.
 
@@ -18,6 +22,7 @@ mod build;
 mod bus;
 mod cgroup;
 mod container;
+mod descriptors;
 mod error;
 mod generators;
 mod guest;
@@ -34,6 +39,7 @@ mod overlay;
 mod pasta;
 mod process;
 mod profile;
+mod raw;
 mod root;
 mod rootfs;
 mod running;
@@ -56,7 +62,7 @@ mod volume;
 pub(crate) mod wire;
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -74,7 +80,7 @@ pub use guest::{
 pub(crate) use host::{Keeper, start_keeper};
 pub use host::{SUPERVISE_COMMAND, is_booted_with_systemd};
 pub use isolation::{Isolation, Network, Users};
-pub use limits::{Disk, Limits};
+pub use limits::{Disk, Limits, usable_memory};
 pub use network::{INSTALL_PASTA, find_pasta};
 pub use nspawn::{MINIMUM_SYSTEMD, Nspawn};
 pub use overlay::Overlaid;
@@ -88,7 +94,7 @@ pub use signal::{signal_name, signal_number};
 pub use space::Space;
 pub use steps::{BootSteps, EndSteps};
 pub use stop::stop;
-pub use terminal::{Typed, relay, terminal_size, type_into};
+pub use terminal::{Typed, relay, terminal_size, type_into, watch};
 pub use users::check_private_users;
 
 use moves::QuickMoves;
@@ -96,14 +102,20 @@ use running::{Ended, Launch, Running};
 use spec::Payload;
 use steps::Moment;
 
-/// Does what this program has been started again for, as the supervisor of a container or as the init in
-/// one, and gives the exit code.
+/// Does what this program has been started again for, as the supervisor of a container, as the init in
+/// one, or to put a terminal back, and gives the exit code.
 pub(crate) fn helper(command: &OsStr) -> Option<i32> {
     if command == SUPERVISE_COMMAND {
         return Some(i32::from(supervisor::supervise().is_err()));
     }
+    if command == raw::RESTORE_COMMAND {
+        return Some(i32::from(raw::restore().is_err()));
+    }
     (command == init::INIT_COMMAND).then(init::init)
 }
+
+/// How long a boot may take where nothing is said.
+const BOOT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A container to boot.
 #[derive(Debug, Clone)]
@@ -131,6 +143,26 @@ pub struct Boot {
     pub timeout: Duration,
     /// Whether commands are run in it as a [`Container`] does.
     pub has_init: bool,
+}
+
+impl Boot {
+    /// An image by the name and with the layers that it has, topmost first; `storage` is the directory on whose
+    /// disk it writes, if it writes on one.
+    pub fn of(image: &str, lowers: Vec<PathBuf>, storage: &Path) -> Self {
+        Self {
+            image: image.to_owned(),
+            name: None,
+            lowers,
+            overlaid: Vec::new(),
+            isolation: Isolation::default(),
+            shape: Shape::default(),
+            storage: storage.to_owned(),
+            profile: Profile::default(),
+            wanted: Vec::new(),
+            timeout: BOOT_PATIENCE,
+            has_init: false,
+        }
+    }
 }
 
 /// A container that is up.
@@ -261,6 +293,7 @@ impl Machine {
     /// last of its console. Who is cancelled meanwhile may ask again.
     pub async fn end(&mut self) -> Result<(EndSteps, String), MachineError> {
         let asked = Moment::now();
+        self.guest.let_go_of_root();
         let ended = self.running.end().await?;
         let steps = EndSteps::new(asked, ended.steps, Moment::now());
         Ok((steps, ended.console))

@@ -1,4 +1,4 @@
-//! Quick moves of processes between cgroups while a container boots.
+//! Quick moves of processes between cgroups while a container comes up.
 //!
 //! A boot moves processes between cgroups over and over: systemd-nspawn, the container's init, each of
 //! its services. Every move takes the kernel's lock `cgroup_threadgroup_rwsem` for writing, and the
@@ -6,7 +6,7 @@
 //! move that comes soon after another does not. The kernel has a mount option that removes the wait
 //! for the whole host (`favordynmods`; Documentation/admin-guide/cgroup-v2.rst), at a price for every
 //! fork. A host's mounts are not ours to change, so we see to it that no move comes after a pause: this
-//! process moves itself to where it is.
+//! process moves itself to where it is. Where nothing boots, there are systemd-nspawn's moves, and pasta's.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,9 +14,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, park_timeout};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cgroup::{Hierarchies, unified_path};
+
+/// For how long at most; who takes longer to come up has other reasons.
+const MOST: Duration = Duration::from_secs(10);
 
 /// How often a move is made. A grace period is longer.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -62,7 +65,8 @@ fn own_cgroup() -> Option<File> {
 
 fn keep_moving(mut procs: &File, ended: &AtomicBool) {
     // A refusal comes after the lock has been taken, and does as well.
-    while !ended.load(Ordering::Relaxed) {
+    let began = Instant::now();
+    while !ended.load(Ordering::Relaxed) && began.elapsed() < MOST {
         let _ = procs.write(b"0");
         park_timeout(PAUSE);
     }

@@ -4,29 +4,45 @@
 //! no port but those that were asked for, and to keep the gateway's address for the gateway, so that nothing of the host's loopback
 //! device is reached from inside, nor the other way round. See pasta(1).
 
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::mount::UnmountFlags;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 
+use super::cgroup::Cgroups;
+use super::descriptors::copies;
 use super::network::{Pasta, Uplink};
+use super::seen;
 use super::shape::Port;
+use super::spec::Spec;
 use super::sys;
 
 /// How much of what it says is kept.
 const SAID_LIMIT: usize = 4096;
 
+/// How often it is looked whether a container has a network yet.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What `/proc/<pid>/fd` shows of a tunnel.
+const TUNNEL: &str = "/dev/net/tun";
+
 /// What leads out of a container, from before it is there until it is gone.
 pub(super) struct Link<'a> {
     wanted: Option<&'a Pasta>,
+    /// A directory that only this mount namespace sees.
     scratch: PathBuf,
+    /// Beside which pasta has its own.
+    cgroups: Option<Cgroups>,
     /// The process whose namespaces it is for.
     leader: Option<i32>,
     running: Option<Running>,
@@ -34,23 +50,23 @@ pub(super) struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    /// `scratch` is a directory that only this mount namespace sees.
-    pub(super) fn new(uplink: &'a Uplink, scratch: PathBuf) -> Self {
+    /// That of a container, beside whose cgroups pasta has its own.
+    pub(super) fn new(spec: &'a Spec, cgroups: Option<Cgroups>) -> Self {
         Self {
-            wanted: match uplink {
+            wanted: match &spec.uplink {
                 Uplink::Pasta(pasta) => Some(pasta),
                 Uplink::Host | Uplink::Loopback => None,
             },
-            scratch,
+            scratch: spec.directory.join("fs"),
+            cgroups,
             leader: None,
             running: None,
             failure: None,
         }
     }
 
-    /// Takes the container's init, which is another one after a reboot; then it has to be up again.
-    /// pasta joins the cgroups that `join` gives.
-    pub(super) fn follow(&mut self, leader: i32, join: impl FnOnce() -> io::Result<Vec<OwnedFd>>) {
+    /// Takes the container's init. If it is told to be another than was found, it has to be up again.
+    pub(super) fn follow(&mut self, leader: i32) {
         let Some(pasta) = self.wanted.filter(|_| self.leader != Some(leader)) else {
             return;
         };
@@ -58,18 +74,26 @@ impl<'a> Link<'a> {
         self.running = None;
         self.leader = Some(leader);
         self.failure = None;
-        let started =
-            join().and_then(|cgroups| Running::start(pasta, leader, &self.scratch, cgroups));
+        let cgroups = self.cgroups.iter().map(|own| own.beside("pasta"));
+        let started = cgroups
+            .collect::<io::Result<_>>()
+            .and_then(|cgroups| Running::start(pasta, leader, &self.scratch, cgroups));
         match started {
             Ok(running) => self.running = Some(running),
             Err(error) => self.fail(&error.to_string()),
         }
     }
 
-    /// Waits until something of it has changed.
-    pub(super) async fn change(&mut self) {
+    /// Waits until something of it has changed; follows the container that systemd-nspawn makes as soon as that
+    /// has a network.
+    pub(super) async fn change(&mut self, nspawn: Option<Pid>) {
         let Some(running) = &mut self.running else {
-            return std::future::pending().await;
+            return match nspawn {
+                Some(nspawn) if self.wanted.is_some() && self.leader.is_none() => {
+                    self.follow(init_with_network(nspawn).await);
+                }
+                _ => std::future::pending().await,
+            };
         };
         if let Change::Ended(said) = running.change().await {
             self.running = None;
@@ -85,12 +109,6 @@ impl<'a> Link<'a> {
     /// Why it is not up and will not be.
     pub(super) fn failure(&self) -> Option<String> {
         self.failure.clone()
-    }
-
-    /// pasta's process.
-    pub(super) fn process(&self) -> Option<i32> {
-        let id = self.running.as_ref()?.child.id()?;
-        Some(id.cast_signed())
     }
 
     /// Ends it, and does not wait.
@@ -146,6 +164,14 @@ impl Running {
         let (initialised, number) = io::pipe()?;
         let (errors, stderr) = io::pipe()?;
         let mut command = std::process::Command::new(&pasta.program);
+        let mut namespaces = Namespaces::new(leader, scratch);
+        let net = namespaces.add("net")?;
+        let user = if shares_users(leader)? {
+            None
+        } else {
+            Some(namespaces.add("user")?)
+        };
+        namespaces.show(&mut command);
         command
             .args(["--foreground", "--quiet", "--config-net", "--no-map-gw"])
             .args(["-T", "none", "-U", "none"])
@@ -156,13 +182,14 @@ impl Running {
             .args(["--runas", "0"])
             // A path below /proc would be refused: it has given up CAP_SYS_PTRACE by then.
             .arg("--netns")
-            .arg(pin(leader, "net", scratch)?)
+            .arg(&net)
             // The name stays when the container goes; it is this supervisor that ends it.
             .arg("--no-netns-quit")
             // Its standard output: nothing has to be made and removed for it.
             .args(["--pid", "/proc/self/fd/1"]);
-        if !shares_users(leader)? {
-            command.arg("--userns").arg(pin(leader, "user", scratch)?);
+        sys::look_at(&mut command, c"/proc/self/fd/1");
+        if let Some(user) = &user {
+            command.arg("--userns").arg(user);
         }
         for address in &pasta.forwarded {
             command.arg("--dns-forward").arg(address.to_string());
@@ -191,6 +218,19 @@ impl Running {
         self.is_up
     }
 
+    /// Has the tunnel's device go with the container's network, for which nobody waits, and not with the
+    /// descriptor: who closes that waits for grace periods of RCU, 12 ms and more. It is done before the end, for
+    /// which somebody waits as well.
+    fn let_go_of_device(&self) {
+        let Some(process) = self.child.id() else {
+            return;
+        };
+        for tunnel in copies(process.cast_signed(), TUNNEL, 1) {
+            // If it is not to be had, it takes longer.
+            let _ = sys::persist_tunnel(tunnel);
+        }
+    }
+
     /// Waits for the next change; nothing is lost when the wait is given up.
     async fn change(&mut self) -> Change {
         let mut number = [0; 32];
@@ -206,6 +246,7 @@ impl Running {
                     // The end of the pipe is no number, but that of the process comes with it.
                     if number[0] != 0 {
                         self.is_up = true;
+                        self.let_go_of_device();
                         return Change::Up;
                     }
                     let _ = self.child.wait().await;
@@ -252,6 +293,63 @@ fn ports(option: &str, ports: &[Port], udp: bool) -> Vec<String> {
         .into_iter()
         .flat_map(|value| [option.to_owned(), value])
         .collect()
+}
+
+/// Waits until the container that systemd-nspawn makes has a network; gives its init. systemd-nspawn tells of it
+/// when all is done, its filter of system calls included, which takes 30 ms; pasta takes as long, and needs no
+/// more than the network. Nothing tells when that is there: it is looked for.
+async fn init_with_network(nspawn: Pid) -> i32 {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if let Some(leader) = seen::init_with_network(nspawn.as_raw_nonzero().get()) {
+            return leader;
+        }
+    }
+}
+
+/// Where pasta finds namespaces: Debian's and Ubuntu's `AppArmor` profile of it (`/etc/apparmor.d/usr.bin.passt`) lets
+/// it open these nowhere but there, `/run/user/<uid>/netns/<name>`.
+const HOME: &CStr = c"/run/user";
+const DIRECTORIES: &[&CStr] = &[c"/run/user/0", c"/run/user/0/netns"];
+
+/// The namespaces that pasta enters, by paths that it may open.
+struct Namespaces<'a> {
+    leader: i32,
+    scratch: &'a Path,
+    shown: Vec<(CString, CString)>,
+}
+
+impl<'a> Namespaces<'a> {
+    fn new(leader: i32, scratch: &'a Path) -> Self {
+        Self {
+            leader,
+            scratch,
+            shown: Vec::new(),
+        }
+    }
+
+    /// Gives the path of one.
+    fn add(&mut self, kind: &str) -> io::Result<PathBuf> {
+        let pinned = pin(self.leader, kind, self.scratch)?;
+        // Where nobody can log in, no profile expects it there either.
+        if !Path::new(OsStr::from_bytes(HOME.to_bytes())).is_dir() {
+            return Ok(pinned);
+        }
+        // Whoever looks at processes sees whose it is.
+        let machine = self.scratch.parent().and_then(Path::file_name);
+        let machine = machine.unwrap_or_default().to_string_lossy();
+        let path = PathBuf::from(format!("/run/user/0/netns/{machine}.{kind}"));
+        let names = [&pinned, &path].map(|path| CString::new(path.as_os_str().as_bytes()));
+        let [from, to] = names.map(|name| name.map_err(io::Error::other));
+        self.shown.push((from?, to?));
+        Ok(path)
+    }
+
+    fn show(self, command: &mut std::process::Command) {
+        if !self.shown.is_empty() {
+            sys::show_below(command, HOME, DIRECTORIES, self.shown);
+        }
+    }
 }
 
 /// Mounts a namespace of a process where it can be found without a right over the process.

@@ -26,14 +26,16 @@ pub struct Process {
     pub terminal: Option<(u16, u16)>,
     /// Capabilities that it does not have, without `CAP_`, or `ALL`; capabilities(7).
     pub cap_drop: Vec<String>,
+    /// Those that it has all the same. Of `ALL` here, what is dropped is none.
+    pub cap_add: Vec<String>,
 }
 
 impl Process {
     /// What the container's init has to do for it.
     pub(super) fn job(&self, root: &Rootfs, hostname: &str) -> Result<Job, String> {
         let identity = Identity::find(root, &self.user)?;
-        let dropped = self.cap_drop.iter().map(|name| capabilities(name));
-        let dropped = dropped.collect::<Result<Vec<CapabilitySet>, _>>()?;
+        let added = self.cap_add.iter().filter(|name| !is_all(name));
+        let dropped = set(&self.cap_drop)? & !set(added)?;
         let mut env = self.env.clone();
         let mut add = |set: String| {
             let name = set
@@ -58,9 +60,44 @@ impl Process {
             working_dir: self.working_dir.clone(),
             identity,
             terminal: self.terminal,
-            dropped: dropped.iter().fold(0, |all, set| all | set.bits()),
+            dropped: dropped.bits(),
         })
     }
+}
+
+/// What names of capabilities(7) stand for, together.
+fn set<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<CapabilitySet, String> {
+    let mut all = CapabilitySet::empty();
+    for name in names {
+        all |= capabilities(name)?;
+    }
+    Ok(all)
+}
+
+fn is_all(name: &str) -> bool {
+    name.eq_ignore_ascii_case("ALL") || name.eq_ignore_ascii_case("CAP_ALL")
+}
+
+/// Those that count in the host's users only, as the kernel asks whether somebody has them there: `user_namespaces(7)`,
+/// "Effect of capabilities within a user namespace".
+const OF_THE_HOST: CapabilitySet = CapabilitySet::SYS_TIME
+    .union(CapabilitySet::SYS_MODULE)
+    .union(CapabilitySet::SYS_RAWIO)
+    .union(CapabilitySet::SYSLOG)
+    .union(CapabilitySet::SYS_PACCT)
+    .union(CapabilitySet::LINUX_IMMUTABLE)
+    .union(CapabilitySet::IPC_LOCK)
+    .union(CapabilitySet::MAC_ADMIN)
+    .union(CapabilitySet::MAC_OVERRIDE)
+    .union(CapabilitySet::AUDIT_READ)
+    .union(CapabilitySet::WAKE_ALARM)
+    .union(CapabilitySet::BLOCK_SUSPEND)
+    .union(CapabilitySet::PERFMON)
+    .union(CapabilitySet::BPF);
+
+/// Whether one of these does nothing for a container with users of its own.
+pub(super) fn needs_hosts_users<'a>(names: impl IntoIterator<Item = &'a String>) -> bool {
+    set(names).is_ok_and(|names| names.intersects(OF_THE_HOST))
 }
 
 /// What a name of capabilities(7) stands for, with or without `CAP_`, or `ALL`.

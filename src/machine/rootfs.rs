@@ -51,6 +51,15 @@ impl Rootfs {
         self.base.map_or(Ok(()), |base| users::give(file, base))
     }
 
+    /// Gives it up: nothing is found in it from now on. Who is the last to have a root pays for what it takes
+    /// the kernel to forget what was in it.
+    pub(super) fn let_go(&mut self) {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        if let Ok(nothing) = rustix::fs::open("/dev/null", flags, Mode::empty()) {
+            self.root = nothing;
+        }
+    }
+
     /// The root's descriptor.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

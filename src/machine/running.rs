@@ -25,6 +25,12 @@ use super::spec::{DETACH, END_PATIENCE, Payload, REBOOT, Spec, Told, Writable};
 use super::steps;
 use super::wire;
 
+/// How long a name may be taken by something that has no record, as what is just going has none.
+const NAME_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether it is free.
+const NAME_PAUSE: Duration = Duration::from_millis(50);
+
 /// A container to start.
 pub(super) struct Launch {
     /// The name that the machine gets unless it is taken.
@@ -113,7 +119,7 @@ impl Running {
             let in_use = host.names_in_use().await?;
             Ok::<_, MachineError>((host, in_use))
         };
-        let (nspawn, (host, in_use)) = tokio::try_join!(Nspawn::find(), prepare)?;
+        let (nspawn, (host, mut in_use)) = tokio::try_join!(Nspawn::find(), prepare)?;
         let Arranged {
             uplink,
             resolv_conf,
@@ -136,28 +142,36 @@ impl Running {
             resolv_conf,
             owner: std::process::id(),
         };
+        let deadline = Instant::now() + NAME_PATIENCE;
         let attempts = if launch.exact { 1 } else { usize::MAX };
-        for name in runtime::names(&launch.wanted).take(attempts) {
-            let directory = runtime.path(&name);
-            if in_use.contains(&name) || directory.exists() {
-                continue;
+        loop {
+            for name in runtime::names(&launch.wanted).take(attempts) {
+                let directory = runtime.path(&name);
+                if in_use.contains(&name) || directory.exists() {
+                    continue;
+                }
+                spec.machine = name;
+                spec.directory = directory;
+                if let Some(mut running) =
+                    Self::attempt(host.as_ref(), &spec, &launch.descriptors).await?
+                {
+                    running.notes.extend(note);
+                    return Ok(running);
+                }
             }
-            spec.machine = name;
-            spec.directory = directory;
-            if let Some(mut running) =
-                Self::attempt(host.as_ref(), &spec, &launch.descriptors).await?
-            {
-                running.notes.extend(note);
-                return Ok(running);
+            if !launch.exact {
+                return Err(failed("name the container")(io::Error::other(format!(
+                    "no name is free for {}",
+                    launch.wanted
+                ))));
             }
+            if runtime.machine(&launch.wanted).is_some() || Instant::now() > deadline {
+                return Err(MachineError::NameTaken(launch.wanted));
+            }
+            // What had it may just be going.
+            tokio::time::sleep(NAME_PAUSE).await;
+            in_use = host.names_in_use().await?;
         }
-        if launch.exact {
-            return Err(MachineError::NameTaken(launch.wanted));
-        }
-        Err(failed("name the container")(io::Error::other(format!(
-            "no name is free for {}",
-            launch.wanted
-        ))))
     }
 
     /// Starts a supervisor, which takes the machine's name; `None` where it is taken already.

@@ -9,10 +9,10 @@
 //!     └── fs/                      a mount point; what is mounted is seen by the supervisor only
 //! ```
 //!
-//! Whoever serves a container holds a shared `flock(2)` on its directory. Locks end with the
-//! process that holds them, however it ends, and unlike process numbers they are not reused: a
-//! directory that can be locked exclusively is what a killed run left, and [`Runtime::sweep`]
-//! removes it and its cgroups.
+//! Whoever serves a container holds a `flock(2)` on its directory, which gets the machine's name only when it
+//! is locked. Locks end with the process that holds them, however it ends, and unlike process numbers they are
+//! not reused: a directory that can be locked is what a killed run left, and [`Runtime::sweep`] removes it and
+//! its cgroups.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,17 +22,21 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Hierarchies;
-use crate::locked::directories;
+use crate::locked::{self, directories};
 
 /// The longest name that a machine can have; `hostname(7)` says 64 bytes.
 const MAX_NAME: usize = 64;
 
 /// What every machine's name begins with.
 pub const PREFIX: &str = "postroj-";
+
+/// What the name of a directory begins with that has no machine's name yet.
+const UNNAMED: &str = ".new-";
 
 /// How long a killed machine's processes may take to be gone.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
@@ -100,12 +104,10 @@ impl Runtime {
 
     /// The names of the machines that killed runs have left, which [`Self::sweep`] would remove.
     pub fn leftovers(&self) -> io::Result<Vec<String>> {
-        let directories = directories(&self.directory)?.into_iter().filter(|path| {
-            let held = lock(path, FlockOperation::NonBlockingLockExclusive);
-            matches!(held, Ok(Some(_)))
-        });
+        let directories = directories(&self.directory)?.into_iter();
+        let directories = directories.filter(|path| abandoned(path).is_some());
         let names = directories.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        Ok(names.collect())
+        Ok(names.filter(|name| name.starts_with(PREFIX)).collect())
     }
 
     /// Removes what killed runs have left: their processes, cgroups and directories. Gives the
@@ -121,7 +123,8 @@ impl Runtime {
                 continue;
             };
             match clean(&hierarchies, name, &path) {
-                Ok(()) => swept.push(name.to_owned()),
+                Ok(()) if name.starts_with(PREFIX) => swept.push(name.to_owned()),
+                Ok(()) => {}
                 // Its name stays taken; nobody else has to wait for it.
                 Err(error) => tracing::info!(machine = name, %error, "cannot be removed yet"),
             }
@@ -143,24 +146,29 @@ impl Runtime {
 /// Takes a machine's name by making its directory; `None` where that is there already. Whoever
 /// claims it removes it: nobody else knows of it yet.
 pub(super) fn claim(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     loop {
         // The parent goes with the last machine, which may end at this moment.
-        if let Some(parent) = path.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(parent)?;
-        }
-        match fs::DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let lock = lock(path, FlockOperation::NonBlockingLockShared)?;
-        // A sweep may have taken the directory for a leftover in between: then once more.
-        if let Some(lock) = lock.filter(|lock| is_still(lock, path)) {
-            return Ok(Some(lock));
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)?;
+        // It has its name only when it is locked: a sweep would take it for a leftover until then, and
+        // whoever wants the name would find it taken.
+        let (unnamed, lock) = match locked::create(parent, UNNAMED) {
+            Ok(made) => made,
+            Err((_, error)) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err((_, error)) => return Err(error),
+        };
+        match rustix::fs::renameat_with(CWD, &unnamed, CWD, path, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(Some(lock.into())),
+            Err(error) => {
+                let _ = fs::remove_dir(&unnamed);
+                return match error {
+                    Errno::EXIST => Ok(None),
+                    error => Err(error.into()),
+                };
+            }
         }
     }
 }
@@ -221,12 +229,12 @@ pub(super) fn remove_directory(path: &Path) -> io::Result<()> {
 fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = match rustix::fs::open(path, flags, Mode::empty()) {
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(None),
         directory => directory?,
     };
     match rustix::fs::flock(&directory, operation) {
         Ok(()) => Ok(Some(directory)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -285,5 +293,24 @@ mod tests {
         drop(held);
         bury("postroj-x", &path);
         assert!(!directory.path().join("postroj").exists());
+    }
+    #[test]
+    fn whoever_sweeps_takes_no_name_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = runtime(&directory);
+        let path = runtime.path("postroj-x");
+        let (ending, ended) = std::sync::mpsc::channel::<()>();
+        let sweeping = std::thread::spawn(move || {
+            while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                assert_eq!(runtime.leftovers().unwrap(), [""; 0]);
+            }
+        });
+        for _ in 0..2000 {
+            let held = claim(&path).unwrap().expect("the name is free");
+            remove_directory(&path).unwrap();
+            drop(held);
+        }
+        drop(ending);
+        sweeping.join().unwrap();
     }
 }

@@ -16,6 +16,23 @@ pub(super) fn first_child(pid: i32) -> Option<i32> {
         .ok()
 }
 
+/// The init of the container that systemd-nspawn makes, as soon as it has a network namespace of its own.
+pub(super) fn init_with_network(nspawn: i32) -> Option<i32> {
+    let child = first_child(nspawn)?;
+    let network = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let is_init = innermost_number(format!("/proc/{child}/status")) == Some(1);
+    (is_init && network(child)? != network(nspawn)?).then_some(child)
+}
+
+/// The number of a process in the container that it is in, from its `status`; proc(5).
+fn innermost_number(status: impl AsRef<Path>) -> Option<i32> {
+    let status = fs::read_to_string(status).ok()?;
+    let numbers = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
 /// The process that has the number `inside` in the container whose init is `leader`, in the host's
 /// numbering; `pid_namespaces(7)`.
 pub(super) fn in_host(leader: i32, inside: i32) -> Option<i32> {
@@ -26,11 +43,7 @@ pub(super) fn in_host(leader: i32, inside: i32) -> Option<i32> {
         let name = entry.file_name();
         let name = name.to_str()?;
         let pid: i32 = name.parse().ok()?;
-        let status = fs::read_to_string(entry.path().join("status")).ok()?;
-        let numbers = status
-            .lines()
-            .find_map(|line| line.strip_prefix("NSpid:"))?;
-        let innermost: i32 = numbers.split_ascii_whitespace().next_back()?.parse().ok()?;
+        let innermost = innermost_number(entry.path().join("status"))?;
         (innermost == inside && namespace(name)? == wanted).then_some(pid)
     })
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::process::needs_hosts_users;
+
 /// What is particular about a container; by default, nothing is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
@@ -16,7 +18,7 @@ pub struct Shape {
     /// Whether its root cannot be written to.
     pub read_only: bool,
     /// Whether it may do what root on the host may: every capability, every system call, the host's
-    /// users and devices.
+    /// users, the kernel's settings. Devices are [`Self::devices`], or made by mknod(1).
     pub privileged: bool,
     /// Capabilities that it has beyond systemd-nspawn's own choice; capabilities(7).
     pub cap_add: Vec<String>,
@@ -78,6 +80,11 @@ pub struct Port {
 }
 
 impl Shape {
+    /// Whether something of it does nothing for a container with users of its own.
+    pub fn needs_hosts_users(&self) -> bool {
+        self.privileged || !self.devices.is_empty() || needs_hosts_users(&self.cap_add)
+    }
+
     /// Options of systemd-nspawn, but for what is bound.
     pub(super) fn options(&self) -> Vec<String> {
         let mut options = Vec::new();

@@ -4,14 +4,16 @@
     reason = "unshare(2), fork(2), code between that and exec(2), ioctl(2), mount_setattr(2), inherited descriptors, and those that the runtime watches have no safe form"
 )]
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter};
+use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, Opcode, Setter, opcode};
+use rustix::mount::MountFlags;
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 use tokio::io::Interest;
@@ -59,9 +61,53 @@ pub(super) fn confine(command: &mut Command, cgroup_procs: Vec<OwnedFd>, signal:
     }
 }
 
-/// Lets `command` lead a session of its own from its first moment, so that no terminal's signal is for
-/// it; setsid(2).
-pub(super) fn lead_session(command: &mut Command) {
+/// Lets `command` find files of this mount namespace by other names too, below `home`: it has a mount namespace
+/// of its own, with a file system in memory there. `directories` are made in it, then the files, of which each
+/// is a path here and one below `home`.
+pub(super) fn show_below(
+    command: &mut Command,
+    home: &'static CStr,
+    directories: &'static [&'static CStr],
+    files: Vec<(CString, CString)>,
+) {
+    let prepare = move || {
+        unshare_mounts()?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount(c"tmpfs", home, c"tmpfs", flags, c"mode=0755")?;
+        for directory in directories {
+            rustix::fs::mkdir(*directory, Mode::RWXU)?;
+        }
+        for (file, name) in &files {
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            drop(rustix::fs::open(name.as_c_str(), flags, Mode::RUSR)?);
+            rustix::mount::mount_bind(file.as_c_str(), name.as_c_str())?;
+        }
+        Ok(())
+    };
+    // SAFETY: these are system calls, with strings that are there already; nothing is allocated.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// Has the kernel know `path`, below `/proc/self`, before `command` opens it. To open with `O_CREAT` what the kernel has
+/// yet to find out to be there is an attempt to create it for apparmor(7), which audits one that is forbidden.
+pub(super) fn look_at(command: &mut Command, path: &'static CStr) {
+    let prepare = move || {
+        rustix::fs::stat(path)?;
+        Ok(())
+    };
+    // SAFETY: stat(2) is a system call and nothing else.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// The running program, even if its file has been replaced since, to be started once more: in a session of its
+/// own, for Ctrl-C in the terminal is for the one that runs, which then ends what it has started.
+pub(super) fn this_program() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("postroj").current_dir("/");
     // SAFETY: setsid(2) is a system call and nothing else.
     unsafe {
         command.pre_exec(|| {
@@ -69,6 +115,7 @@ pub(super) fn lead_session(command: &mut Command) {
             Ok(())
         });
     }
+    command
 }
 
 /// Has the runtime tell when `file` can be read.
@@ -250,5 +297,16 @@ pub(super) fn configure_loop_device(device: impl AsFd, file: impl AsFd) -> rusti
     unsafe {
         let configure = Setter::<LOOP_CONFIGURE, [u32; 76]>::new(config);
         rustix::ioctl::ioctl(device, configure)
+    }
+}
+
+/// Lets the device of a tunnel stay for as long as its network namespace, whoever closes the tunnel.
+pub(super) fn persist_tunnel(tunnel: impl AsFd) -> rustix::io::Result<()> {
+    /// Of `linux/if_tun.h`.
+    const TUNSETPERSIST: Opcode = opcode::write::<libc::c_int>(b'T', 203);
+    // SAFETY: its argument is a number, which says yes or no.
+    unsafe {
+        let persist = IntegerSetter::<TUNSETPERSIST>::new_usize(1);
+        rustix::ioctl::ioctl(tunnel, persist)
     }
 }

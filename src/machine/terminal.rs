@@ -1,12 +1,14 @@
 //! This process's terminal, and one of a container's behind it.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rustix::termios::{OptionalActions, Termios, Winsize};
+use rustix::termios::Winsize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::signal::unix::{SignalKind, signal};
+
+use super::raw::RawMode;
 
 /// End of transmission, as a terminal's line discipline takes it.
 const END_OF_TRANSMISSION: u8 = 4;
@@ -40,6 +42,21 @@ pub async fn relay(master: OwnedFd) -> io::Result<()> {
     tokio::select! {
         typed = typing => typed,
         shown = show(master.try_clone()?) => shown,
+    }
+}
+
+/// Copies what a container's terminal shows to our standard output, until nobody has that terminal open any more,
+/// and gives it the size of ours.
+pub async fn watch(master: OwnedFd) -> io::Result<()> {
+    copy_size(master.as_fd());
+    let mut resized = signal(SignalKind::window_change())?;
+    let showing = show(master.try_clone()?);
+    tokio::pin!(showing);
+    loop {
+        tokio::select! {
+            _ = resized.recv() => copy_size(master.as_fd()),
+            shown = &mut showing => return shown,
+        }
     }
 }
 
@@ -129,31 +146,6 @@ impl DetachKeys {
             }
         }
         (passed, false)
-    }
-}
-
-/// Our terminal in raw mode, until this is dropped; nothing where it is none.
-struct RawMode(Option<Termios>);
-
-impl RawMode {
-    fn enter() -> io::Result<Self> {
-        let stdin = io::stdin();
-        if !stdin.is_terminal() {
-            return Ok(Self(None));
-        }
-        let before = rustix::termios::tcgetattr(&stdin)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        rustix::termios::tcsetattr(&stdin, OptionalActions::Drain, &raw)?;
-        Ok(Self(Some(before)))
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Drain, before);
-        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn are_wanted(spec: &Spec) -> bool {
     // What a script writes stays, with the owners that the image has.
     let is_throw_away = !matches!(spec.payload, Payload::Script(_));
     // A device has an owner on the host, and belongs to nobody elsewhere.
-    let needs_hosts = spec.shape.privileged || !spec.shape.devices.is_empty();
+    let needs_hosts = spec.shape.needs_hosts_users();
     is_throw_away
         && match spec.isolation.users {
             // The host's network would let nobody but the host's root listen below port 1024, and

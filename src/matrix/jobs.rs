@@ -1,29 +1,26 @@
 //! How many runs there are at once when nobody says so.
 
-use std::fs;
 use std::num::NonZero;
 use std::thread::available_parallelism;
+
+use crate::machine::usable_memory;
 
 /// What a container may take while a package is installed in it, in bytes.
 const MEMORY: u64 = 2 << 30;
 
-/// Where a control group's limit on memory is, on either version; the first is there in a container,
-/// whose own group is its root.
-const LIMITS: [&str; 2] = [
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-];
-
 /// One run for each processor that this process may use (its affinity and its quota count), but no
 /// more than one for each 2 GiB of memory; at least one.
 pub fn default_jobs() -> usize {
-    jobs(available_parallelism().map_or(1, NonZero::get), memory())
+    jobs(
+        available_parallelism().map_or(1, NonZero::get),
+        usable_memory(),
+    )
 }
 
 /// How much of what it writes each of so many containers has in memory, in bytes: half of the memory
 /// for all of them.
 pub(super) fn writable_share(jobs: usize) -> u64 {
-    share(memory(), jobs)
+    share(usable_memory(), jobs)
 }
 
 fn share(memory: u64, jobs: usize) -> u64 {
@@ -33,14 +30,6 @@ fn share(memory: u64, jobs: usize) -> u64 {
 fn jobs(processors: usize, memory: u64) -> usize {
     let by_memory = usize::try_from(memory / MEMORY).unwrap_or(usize::MAX);
     processors.min(by_memory).max(1)
-}
-
-/// The memory that this process may use, in bytes.
-fn memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    let total = info.totalram.saturating_mul(u64::from(info.mem_unit));
-    let limit = |path: &&str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    LIMITS.iter().filter_map(limit).fold(total, u64::min)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub enum RuleError {
     #[error(transparent)]
     Package(#[from] PackageError),
     /// None is for this image.
-    #[error("no --package is for {0}")]
+    #[error("no package is for {0}")]
     None(String),
 }
 
@@ -207,7 +207,7 @@ mod tests {
     fn an_image_without_a_package_is_a_mistake() {
         assert_eq!(
             on("debian-12", &["family=suse,x"]),
-            Err("no --package is for debian-12".to_owned())
+            Err("no package is for debian-12".to_owned())
         );
         assert_eq!(on("debian-12", &[]), Ok(Vec::new()));
     }

@@ -37,7 +37,7 @@ use super::coredumps;
 use super::evidence::{CONSOLE, sync_journal};
 use crate::install;
 use crate::machine::{Command, ExitStatus, Guest};
-use crate::probe::listeners;
+use crate::probe::all_listeners;
 use crate::report::ImageReport;
 
 /// How long gathering all of it may take.
@@ -88,7 +88,7 @@ fn pieces(units: &[String]) -> Vec<Piece> {
     let analyze = "/usr/bin/systemd-analyze";
     let journal = |file, form| {
         let output = format!("--output={form}");
-        Piece::new(file, journalctl, &["--no-pager", "--boot=all", &output])
+        Piece::new(file, journalctl, &["--no-pager", &output])
     };
     let mut pieces = vec![
         journal("journal.export", "export"),
@@ -154,7 +154,7 @@ impl Artifacts {
     /// Takes from a container that is up all that it can tell.
     pub(super) async fn gather(&self, guest: &Guest, units: &[String]) {
         let deadline = Instant::now() + PATIENCE;
-        let listening = listeners(guest.leader());
+        let listening = all_listeners(guest.leader());
         let listening = listening.iter().fold(String::new(), |mut text, listener| {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{listener}");

@@ -4,14 +4,20 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
+use tokio::time::timeout;
+
 use super::Phase;
 use crate::install::InstallError;
 use crate::machine::{Command, Guest, GuestError, MachineError};
-use crate::probe::{Before, listeners, processes};
+use crate::probe::{Before, all_listeners, listeners, processes};
 use crate::report::{CheckReport, Evidence};
 
 /// How long gathering one piece may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long gathering all that is about a phase's checks may take. A system that is on its knees, or many
+/// checks that fail, hold up the verdict no longer.
+const PATIENCE_OF_ALL: Duration = Duration::from_secs(30);
 
 /// How many lines of a log are shown.
 const LINES: usize = 40;
@@ -45,11 +51,29 @@ pub(super) async fn of_checks(
     failed: &[(usize, &CheckReport)],
 ) -> Vec<Evidence> {
     let mut evidence = Vec::new();
+    let gathering = gather(guest, before, failed, &mut evidence);
+    if timeout(PATIENCE_OF_ALL, gathering).await.is_err() {
+        let text = format!(
+            "gathering was given up after {} s",
+            PATIENCE_OF_ALL.as_secs()
+        );
+        let about = failed.iter().map(|(number, _)| *number).collect();
+        evidence.push(Evidence::new("what is missing here", &text).about_checks(about));
+    }
+    evidence
+}
+
+async fn gather(
+    guest: &Guest,
+    before: &Before,
+    failed: &[(usize, &CheckReport)],
+    evidence: &mut Vec<Evidence>,
+) {
     let Some((first, _)) = failed.first() else {
-        return evidence;
+        return;
     };
     if sync_journal(guest).await.is_err() {
-        return evidence;
+        return;
     }
     let mut shown = Shown::default();
     let units = failed.iter().filter(|(_, check)| check.kind == "unit");
@@ -61,27 +85,35 @@ pub(super) async fn of_checks(
         }
     }
     let is_about_ports = |kind| matches!(kind, "network" | "http" | "tcp" | "port");
-    let of_network: Vec<usize> = failed
+    let about_ports = failed
         .iter()
-        .filter(|(_, check)| is_about_ports(check.kind))
-        .map(|(number, _)| *number)
-        .collect();
+        .filter(|(_, check)| is_about_ports(check.kind));
+    let of_network: Vec<usize> = about_ports.clone().map(|(number, _)| *number).collect();
     if !of_network.is_empty() {
-        let listening: Vec<String> = listeners(guest.leader())
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let is_about_udp = about_ports
+            .clone()
+            .any(|(_, check)| check.target.starts_with("udp/"));
+        let (listening, title) = if is_about_udp {
+            (
+                all_listeners(guest.leader()),
+                "what listens in the container",
+            )
+        } else {
+            (
+                listeners(guest.leader()),
+                "what listens on TCP in the container",
+            )
+        };
+        let listening: Vec<String> = listening.iter().map(ToString::to_string).collect();
         let text = if listening.is_empty() {
             "nothing".to_owned()
         } else {
             listening.join("\n")
         };
-        let title = "what listens on TCP in the container";
         evidence.push(Evidence::new(title, &text).about_checks(of_network));
     }
     let troubles = troubles(guest, before, shown).await;
     evidence.extend(troubles.map(|evidence| evidence.about_checks(vec![*first])));
-    evidence
 }
 
 /// The evidence for an installation or a removal that failed.

@@ -22,7 +22,7 @@ use futures_util::future::{try_join, try_join_all};
 use crate::image::{ImageError, Images, PullOptions, ReadyImage};
 use crate::install::{Caching, FetchError, Fetcher, InstallError, Package, PackageError, Ready};
 use crate::machine::{
-    Boot, ExitStatus, Guest, GuestError, Isolation, Machine, MachineError, Profile, Shape,
+    Boot, ExitStatus, Guest, GuestError, Isolation, Machine, MachineError, Profile,
 };
 use crate::packages::Lease;
 use crate::probe::{Check, Patience, ProbeError};
@@ -208,11 +208,10 @@ pub async fn run(
         Some(Ok(())) => judge(&mut report),
         None => report.error = Some("interrupted".to_owned()),
     }
-    if report.verdict == Verdict::Failed
-        && let Some(why) = room::hosts_fault(&plan.isolation.limits, context.images.storage())
-    {
-        report.verdict = Verdict::Error;
-        report.error = Some(why);
+    if !is_cancelled {
+        let guest = machine.as_ref().map(Machine::guest);
+        let storage = context.images.storage();
+        room::excuse(&mut report, &plan.isolation.limits, storage, guest);
     }
     match (&artifacts, &machine) {
         (Some(artifacts), Some(machine)) if !is_cancelled => {
@@ -440,13 +439,16 @@ impl Run<'_> {
             result = work(guest, &mut self.report) => result,
             error = &mut died => return Err(died_of(self.plan, self.phase, error)),
         };
+        if !matches!(result, Err(Problem::Guest(_) | Problem::Probe(_))) {
+            return result;
+        }
+        if let Ok(error) = tokio::time::timeout(LAST_WORDS, &mut died).await {
+            // The connection broke, or its network was gone, because the container went away: now we know why.
+            return Err(died_of(self.plan, self.phase, error));
+        }
         let Err(Problem::Guest(error)) = result else {
             return result;
         };
-        if let Ok(error) = tokio::time::timeout(LAST_WORDS, &mut died).await {
-            // The connection broke because the container went away, and now we know why.
-            return Err(died_of(self.plan, self.phase, error));
-        }
         // An earlier version's doing says nothing about the packages.
         let is_tested = self.has_installed && !self.plan.lifecycle.is_before_upgrade(self.phase);
         if !is_tested || !error.is_silence() {
@@ -504,18 +506,14 @@ impl Run<'_> {
     async fn boot(&self, image: &ReadyImage, caching: &Caching) -> Result<Booted, Problem> {
         let began = Instant::now();
         let step = Step::start(&self.context.progress, format!("boot {}", image.name), None);
+        let name = self.plan.image.machine_name();
         let machine = Machine::boot(Boot {
-            image: self.plan.image.machine_name(),
-            name: None,
-            has_init: false,
-            lowers: image.lowers.clone(),
             overlaid: caching.lease.iter().flat_map(Lease::overlaid).collect(),
             isolation: self.plan.isolation.clone(),
-            shape: Shape::default(),
-            storage: self.context.images.storage().to_owned(),
             profile: self.plan.profile,
             wanted: self.plan.units(),
             timeout: self.plan.boot_timeout,
+            ..Boot::of(&name, image.lowers.clone(), self.context.images.storage())
         })
         .await?;
         step.finish();

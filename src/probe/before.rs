@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join_all, try_join3};
 
 use super::{Baseline, Check, UnitName, baseline};
 use crate::install;
@@ -27,19 +27,19 @@ impl Before {
         let looked = units.map(|unit| async move {
             Ok::<_, GuestError>((unit.clone(), baseline(guest, unit).await?))
         });
-        let units = try_join_all(looked).await?.into_iter().collect();
-        let needs =
-            |need: fn(&super::Needs) -> bool| checks.iter().any(|check| need(&check.needs()));
-        let failed_units = guest.failed_units().await?.into_iter().collect();
-        let unit_files = if needs(|needs| needs.unit_files) {
-            guest.unit_files().await?.into_iter().collect()
-        } else {
-            BTreeSet::new()
+        let unit_files = async {
+            if checks.iter().any(|check| check.needs().unit_files) {
+                guest.unit_files().await
+            } else {
+                Ok(Vec::new())
+            }
         };
+        let (units, failed_units, unit_files) =
+            try_join3(try_join_all(looked), guest.failed_units(), unit_files).await?;
         Ok(Self {
-            units,
-            failed_units,
-            unit_files,
+            units: units.into_iter().collect(),
+            failed_units: failed_units.into_iter().collect(),
+            unit_files: unit_files.into_iter().collect(),
             since: None,
         })
     }

@@ -18,6 +18,9 @@ pub enum ProbeError {
     /// The network namespace of the container could not be entered.
     #[error("the network namespace of the container cannot be entered: {0}")]
     Namespace(#[from] std::io::Error),
+    /// The host, which looks names up, could not.
+    #[error("{0}: no nameserver of this host says anything")]
+    Resolver(String),
     /// The image lacks a program that the check needs.
     #[error("the image has no {0}, which the check needs")]
     NoProgram(&'static str),
@@ -47,7 +50,10 @@ impl ProbeError {
                 !matches!(error, GuestError::Timeout { .. } | GuestError::File { .. })
             }
             Self::Namespace(_) => true,
-            Self::NoProgram(_) | Self::Program { .. } | Self::Unreadable { .. } => false,
+            Self::Resolver(_)
+            | Self::NoProgram(_)
+            | Self::Program { .. }
+            | Self::Unreadable { .. } => false,
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Listener {
 
 impl fmt::Display for Listener {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.transport == Transport::Udp {
+            formatter.write_str("udp ")?;
+        }
         write!(formatter, "{} {}", self.address, self.process)
     }
 }
@@ -51,7 +54,7 @@ pub fn listeners(leader: i32) -> Vec<Listener> {
 }
 
 /// The TCP and UDP sockets that processes of the container listen on.
-pub(super) fn all_listeners(leader: i32) -> Vec<Listener> {
+pub fn all_listeners(leader: i32) -> Vec<Listener> {
     of_tables(
         leader,
         &[

@@ -30,7 +30,7 @@ pub use kind::{
     MountCheck, NetworkCheck, PackageCheck, PortCheck, PortNumber, Priority, ProcessCheck,
     SecurityCheck, StatusClass, TcpCheck, UnitCheck, UnixSocketCheck, UserCheck, VerifyCheck,
 };
-pub use listeners::{Listener, listeners};
+pub use listeners::{Listener, all_listeners, listeners};
 pub use network::{NetworkError, NetworkTarget, Prober, Protocol};
 pub use probe_file::{ProbeFile, ProbeFileError};
 pub use processes::{Process, processes, wait_for_ends};

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use url::{Host, Url};
 
 use super::retry::{Beside, Look, until};
-use super::{Outcome, listeners};
+use super::{Outcome, ProbeError, listeners};
 use crate::http;
 
 /// After so long another attempt is made beside one that has not come to an end.
@@ -95,6 +95,9 @@ impl NetworkTarget {
     }
 }
 
+/// What `gai_strerror(3)` has for `EAI_AGAIN`: that no nameserver has answered says nothing of the name.
+const NO_ANSWER: &str = "Temporary failure in name resolution";
+
 /// What is said to an address that has been found, and made of its answer.
 #[async_trait::async_trait]
 pub(super) trait Talk: std::fmt::Debug + Send + Sync {
@@ -137,16 +140,17 @@ impl Prober {
     }
 
     /// Tries an address until it answers or the patience has run out. An error means that the
-    /// namespace could not be entered.
+    /// namespace could not be entered, or that this host has no nameserver that works.
     pub(super) async fn check(
         &self,
         target: &NetworkTarget,
         talk: Arc<dyn Talk>,
-    ) -> std::io::Result<Outcome> {
+    ) -> Result<Outcome, ProbeError> {
         let path = |pid: &str| format!("/proc/{pid}/ns/net");
         let of_container = path(&self.leader.to_string());
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let namespace = rustix::fs::open(&of_container, flags, Mode::empty())?;
+        let namespace = rustix::fs::open(&of_container, flags, Mode::empty());
+        let namespace = namespace.map_err(std::io::Error::from)?;
         let is_shared = std::fs::read_link(&of_container)? == std::fs::read_link(path("self"))?;
         let check = Check {
             target: target.clone(),
@@ -168,7 +172,11 @@ impl Prober {
                 // Nobody waits any more: the run was cancelled.
                 let _ = sender.send(checked);
             })?;
-        receiver.await.map_err(std::io::Error::other)?
+        let outcome = receiver.await.map_err(std::io::Error::other)??;
+        if !outcome.passed && outcome.observation.contains(NO_ANSWER) {
+            return Err(ProbeError::Resolver(outcome.observation));
+        }
+        Ok(outcome)
     }
 }
 

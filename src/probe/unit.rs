@@ -25,6 +25,9 @@ const SUFFIXES: [&str; 11] = [
     ".scope",
 ];
 
+/// For how long a state need not be asked for again, if no change of it has been told.
+const FRESH: Duration = Duration::from_millis(20);
+
 /// The full name of a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
@@ -134,6 +137,8 @@ pub struct UnitProbe<'a> {
     baseline: UnitState,
     patience: Patience,
     deadline: Instant,
+    /// What it was a moment ago, if nothing was waited for.
+    seen: Option<(Instant, UnitState)>,
     /// Whether the package has to have started it, where that is asked, on a distribution of a family.
     autostart: Option<(Autostart, Option<Family>)>,
     /// How often systemd may restart it.
@@ -160,10 +165,11 @@ impl<'a> UnitProbe<'a> {
         Ok(Self {
             guest,
             name: name.clone(),
-            unit: guest.unit(name.as_str()).await?,
+            unit: guest.pinned_unit(name.as_str()).await?,
             baseline: baseline.0,
             patience,
             deadline: Instant::now() + patience.unit,
+            seen: None,
             autostart: None,
             restarts: 0,
         })
@@ -173,7 +179,7 @@ impl<'a> UnitProbe<'a> {
     async fn state(&mut self) -> Result<UnitState, GuestError> {
         match self.unit.state().await {
             Err(error) if error.is_lost_connection() => {
-                self.unit = self.guest.unit(self.name.as_str()).await?;
+                self.unit = self.guest.pinned_unit(self.name.as_str()).await?;
                 self.unit.state().await
             }
             result => result,
@@ -198,6 +204,7 @@ impl<'a> UnitProbe<'a> {
     /// Starts the unit if nobody has, where the stage allows that, and waits until it is up or has
     /// failed to be.
     pub async fn start(&mut self, at: Stage<'_>) -> Result<Begun, GuestError> {
+        let asked = Instant::now();
         let state = self.state().await?;
         if state.load_state != "loaded" {
             return Ok(Begun::Refused(Outcome::failed(not_loaded(&state))));
@@ -225,6 +232,8 @@ impl<'a> UnitProbe<'a> {
         }
         if started_by == StartedBy::Postroj || is_on_its_way(&state) {
             let _ = timeout_at(self.deadline, self.arrives()).await;
+        } else {
+            self.seen = Some((asked, state));
         }
         Ok(Begun::Started(started_by))
     }
@@ -282,7 +291,11 @@ impl<'a> UnitProbe<'a> {
     pub async fn settle(&mut self, started_by: StartedBy) -> Result<Outcome, GuestError> {
         let mut first_run: Option<UnitState> = None;
         loop {
-            let state = self.state().await?;
+            let state = match self.seen.take() {
+                // Another check may have had to be waited for meanwhile.
+                Some((asked, seen)) if asked.elapsed() < FRESH && !self.unit.take_change() => seen,
+                _ => self.state().await?,
+            };
             if has_ended_well(&state) {
                 return Ok(Outcome::passed(state.to_string()));
             }
@@ -292,8 +305,9 @@ impl<'a> UnitProbe<'a> {
             let restarts = state.restarts.saturating_sub(self.baseline.restarts);
             // systemd 254 and newer has a "failed-before-auto-restart" as well.
             let is_restarting = state.sub_state.contains("auto-restart");
-            let has_restarted =
-                restarts > self.restarts || (is_restarting && restarts == self.restarts);
+            // While it is being restarted, systemd has counted that already, or has not: where some are put up
+            // with, the next one counts when it has happened.
+            let has_restarted = restarts > self.restarts || (is_restarting && self.restarts == 0);
             let is_down = matches!(state.active_state.as_str(), "failed" | "inactive")
                 && !state.has_job
                 && !is_restarting;

@@ -12,6 +12,7 @@ use serde::de::{Error as _, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{NetworkTarget, UnitName};
+use crate::Invalid;
 use crate::duration;
 use crate::image::Family;
 
@@ -154,21 +155,21 @@ pub struct Pattern {
 
 impl Pattern {
     /// Reads one, of a bounded size.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
         Self::whole(text, false)
     }
 
     /// Reads one that has to be found in a text, or must not be.
-    pub(super) fn whole(text: &str, is_absent: bool) -> Result<Self, String> {
+    pub(super) fn whole(text: &str, is_absent: bool) -> Result<Self, Invalid> {
         Self::of(text, false, is_absent)
     }
 
     /// Reads one that has to be found in some line of a text, or in none.
-    pub(super) fn by_line(text: &str, is_absent: bool) -> Result<Self, String> {
+    pub(super) fn by_line(text: &str, is_absent: bool) -> Result<Self, Invalid> {
         Self::of(text, true, is_absent)
     }
 
-    fn of(text: &str, is_by_line: bool, is_absent: bool) -> Result<Self, String> {
+    fn of(text: &str, is_by_line: bool, is_absent: bool) -> Result<Self, Invalid> {
         let built = RegexBuilder::new(text).size_limit(REGEX_SIZE).build();
         // The library draws the mistake over several lines, of which the last says what it is.
         let built = built.map(|regex| Self {
@@ -180,7 +181,7 @@ impl Pattern {
             let drawn = error.to_string();
             let last = drawn.lines().next_back().unwrap_or_default();
             let reason = last.trim().trim_start_matches("error: ");
-            format!("not a regular expression: {reason}")
+            format!("not a regular expression: {reason}").into()
         })
     }
 

@@ -78,6 +78,17 @@ pub enum RunError {
     NoCommand(String),
 }
 
+impl RunError {
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Image(error) => error.hint(),
+            Self::Machine(error) => error.hint().map(str::to_owned),
+            Self::NoCommand(_) => None,
+        }
+    }
+}
+
 impl Run {
     /// An image, run as it says itself.
     pub fn of(image: Reference) -> Self {
@@ -180,6 +191,7 @@ impl Run {
             user: or(&self.user, &config.user),
             terminal: self.terminal,
             cap_drop: self.shape.cap_drop.clone(),
+            cap_add: self.shape.cap_add.clone(),
         })
     }
 }

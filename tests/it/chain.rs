@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::archive::{Entry, Tar};
+use crate::support::http::Answer;
+use crate::support::oci::{Client, Image, MANIFEST, Put};
 use crate::support::process::Outcome;
 use crate::support::{Place, process};
 
@@ -52,7 +56,7 @@ impl Ground {
     /// The result of one.
     fn result(&self, stages: &Value, code: i32) -> Value {
         let outcome = self.run(stages, &["--json"]).exits(code);
-        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
+        json_of(&outcome)
     }
 
     fn is_empty(&self) -> bool {
@@ -63,6 +67,11 @@ impl Ground {
 
 fn shell(text: &str) -> Value {
     json!({"image": IMAGE, "command": ["sh", "-c", text]})
+}
+
+/// The result that was printed.
+fn json_of(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
 }
 
 /// What a stage wrote to a stream, as one text.
@@ -99,7 +108,7 @@ fn sequence(ground: &Ground) {
     ground.place.postroj(words).run().exits(0);
     let words = ground.words(&file, &["--json", "--env", "C=typed"]);
     let outcome = ground.place.postroj(words).run().exits(0);
-    let result: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let result = json_of(&outcome);
     assert_eq!(result["success"], true);
     let stages = result["stages"].as_array().expect("a list");
     assert_eq!(stages.len(), 3);
@@ -189,7 +198,10 @@ fn a_stage_that_fails_on_a_host_with_systemd() {
 
 #[test]
 fn people_are_told_what_happened() {
-    let ground = Ground::directly();
+    told(&Ground::directly());
+}
+
+fn told(ground: &Ground) {
     let stages = json!([
         shell("echo good"),
         shell("echo why >&2; exit 3"),
@@ -208,7 +220,10 @@ fn people_are_told_what_happened() {
 /// Nothing is started where an image is missing, and each is pulled once.
 #[test]
 fn an_image_that_cannot_be_had() {
-    let ground = Ground::directly();
+    cannot_be_had(&Ground::directly());
+}
+
+fn cannot_be_had(ground: &Ground) {
     let missing = "127.0.0.1:9/no/such:1";
     let stages = json!([shell("touch /job/x"), {"image": missing}, {"image": missing}]);
     let result = ground.result(&stages, 3);
@@ -223,8 +238,77 @@ fn an_image_that_cannot_be_had() {
 }
 
 #[test]
+fn every_image_is_pulled_once_and_all_at_the_same_time() {
+    pulls(&Client::new());
+}
+
+pub(crate) fn pulls(client: &Client) {
+    let server = &client.server;
+    let put = |name: &'static str| {
+        let archive = Tar::busybox().with(Entry::file("name", name));
+        Image::of(archive).put(server, name, "1")
+    };
+    let (one, two) = (put("one"), put("two"));
+    // Neither is given before both were asked for.
+    let both = Arc::new(Barrier::new(2));
+    let manifest = |name: &str| format!("/v2/{name}/manifests/1");
+    for name in ["one", "two"] {
+        let (answer, both) = (server.body(&manifest(name)), Arc::clone(&both));
+        server.on(&manifest(name), move |_| {
+            both.wait();
+            Answer::body(answer.clone()).header("content-type", MANIFEST)
+        });
+    }
+    let stage = |put: &Put| json!({"image": put.reference, "command": ["/bin/busybox", "cat", "/name"], "networking": false});
+    let stages = json!({"stages": [stage(&one), stage(&two), stage(&one)]});
+    let file = client.outside().join("chain.json");
+    fs::write(&file, stages.to_string()).expect("write the file");
+    let words = ["chain", "run", "--json", file.to_str().expect("UTF-8")];
+    let outcome = client.postroj(&words).run().exits(0);
+    let result = json_of(&outcome);
+    let names = [0, 1, 2].map(|number| text(&result["stages"][number], "stdout"));
+    assert_eq!(names, ["one", "two", "one"]);
+    for name in ["one", "two"] {
+        assert_eq!(server.asked(&manifest(name)), 1, "{name}");
+    }
+}
+
+/// What the sequence does not have: another form of file, processor time, privileges.
+#[test]
+fn a_chain_in_toml_with_its_limits() {
+    in_toml(&Ground::directly());
+}
+
+fn in_toml(ground: &Ground) {
+    let file = ground.file(
+        "chain.toml",
+        "env.WHERE = 'chain'\n\
+         [[stages]]\nimage = 'debian-bookworm'\ncpus = 0.2\n\
+         command = [\"sh\", \"-c\", \"timeout 4 sh -c 'while :; do :; done'; times; cat /proc/self/uid_map\"]\n\
+         [[stages]]\nimage = 'debian-bookworm'\nprivileged = true\n\
+         command = \"sh -c 'mount -t tmpfs none /mnt && cat /proc/self/uid_map; echo $WHERE'\"\n",
+    );
+    let words = ground.words(&file, &["--json"]);
+    let outcome = ground.place.postroj(words).run().exits(0);
+    let result = json_of(&outcome);
+    let [limited, privileged] = [0, 1].map(|number| text(&result["stages"][number], "stdout"));
+    let burnt = crate::run::flags::seconds(limited.lines().nth(1).unwrap_or_default());
+    // A fifth of four seconds, and what the kernel counts beyond that.
+    assert!((0.4..2.0).contains(&burnt), "{limited}");
+    let of_the_host = |text: &str| text.contains("4294967295");
+    assert!(
+        !of_the_host(&limited) && of_the_host(&privileged),
+        "{outcome}"
+    );
+    assert!(privileged.ends_with("chain"), "{privileged}");
+}
+
+#[test]
 fn every_mistake_is_told_with_its_line() {
-    let ground = Ground::directly();
+    mistakes(&Ground::directly());
+}
+
+fn mistakes(ground: &Ground) {
     let file = ground.file(
         "wrong.yaml",
         "stages:\n- image: debian-bokworm\n  memory: 2x\n- comand: x\n",
@@ -248,9 +332,12 @@ fn every_mistake_is_told_with_its_line() {
 
 #[test]
 fn what_writes_without_end_takes_little_memory() {
-    let ground = Ground::directly();
+    writes_without_end(&Ground::directly());
+}
+
+fn writes_without_end(ground: &Ground) {
     let mut stage = shell("yes long-enough-to-be-a-line | head -c 200M; echo err >&2");
-    stage["timeout"] = json!(60);
+    stage["timeout"] = json!(240);
     let result = ground.result(&json!([stage]), 0);
     let stage = &result["stages"][0];
     let left_out = stage["logs"]["left_out"].as_u64().expect("a number");
@@ -260,12 +347,15 @@ fn what_writes_without_end_takes_little_memory() {
 
 #[test]
 fn the_common_directory_stays_where_that_is_asked() {
-    let ground = Ground::directly();
+    keeps_the_common_directory(&Ground::directly());
+}
+
+fn keeps_the_common_directory(ground: &Ground) {
     let stages = json!({ "stages": [shell("echo kept >/job/file")] });
     let file = ground.file("chain.json", &stages.to_string());
     let words = ground.words(&file, &["--keep-job", "--json"]);
     let outcome = ground.place.postroj(words).run().exits(0);
-    let result: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let result = json_of(&outcome);
     let job = Path::new(result["job"].as_str().expect("a path"));
     let kept = fs::read_to_string(job.join("file")).expect("the file");
     assert_eq!(kept, "kept\n");
@@ -275,12 +365,27 @@ fn the_common_directory_stays_where_that_is_asked() {
     assert!(job.join("file").exists());
 }
 
-/// Neither a container nor the common directory, whatever happens to postroj.
-#[test]
-fn nothing_is_left_behind() {
+pub(crate) fn nothing_is_left_behind() {
     let place = Place::direct_alone();
     crate::support::image::pulled(IMAGE);
-    let ground = Ground::new(place);
+    leaves_nothing(&Ground::new(place));
+}
+
+/// The rest of them.
+#[test]
+fn chains_on_a_host_with_systemd() {
+    let ground = Ground::new(Place::systemd(&[IMAGE]));
+    told(&ground);
+    cannot_be_had(&ground);
+    mistakes(&ground);
+    writes_without_end(&ground);
+    in_toml(&ground);
+    leaves_nothing(&ground);
+    keeps_the_common_directory(&ground);
+}
+
+/// Neither a container nor the common directory is left, whatever happens to postroj.
+fn leaves_nothing(ground: &Ground) {
     let before = ground.place.look();
     let id = std::process::id();
     let gone = || ground.place.look().since(&before).is_empty();
@@ -296,7 +401,7 @@ fn nothing_is_left_behind() {
         let outcome = started.wait().exits(code);
         if signal != Signal::KILL {
             // What there is to be told is told.
-            let result: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+            let result = json_of(&outcome);
             let [first, second] = [0, 1].map(|number| &result["stages"][number]);
             assert_eq!(
                 (&first["error"], &first["killed"]),

@@ -118,3 +118,30 @@ fn last_words_of_processes_that_are_gone_at_once() {
         assert_eq!(said.count(), 1, "{unit}: {outcome}");
     }
 }
+
+#[test]
+fn of_what_listens_on_udp() {
+    let place = Place::direct();
+    let serve = "/usr/bin/perl -e 'use IO::Socket; my @s = map { IO::Socket::INET->new(LocalPort => 5355, @$$_) or die } [Listen => 1], [Proto => \"udp\"]; sleep 1000'";
+    let package = Deb::new("names")
+        .service(serve)
+        .build(place.scratch(), "names.deb");
+    let package = format!("--package={}", package.display());
+    let artifacts = place.scratch().join("artifacts");
+    let into = format!("--artifacts={}", artifacts.display());
+    let checks = [
+        "--check=port:udp/5355",
+        "--check=port:udp/53",
+        "--check-unit=names",
+        "--check-timeout=2",
+    ];
+    let arguments = [&package, &into].map(String::as_str).into_iter();
+    let arguments: Vec<&str> = arguments.chain(checks).collect();
+    let outcome = place.pkgprobe("debian-bookworm", arguments).run().exits(1);
+    let shown =
+        "what listens in the container:\n    0.0.0.0:5355 perl\n    udp 0.0.0.0:5355 perl\n";
+    assert!(outcome.stdout.contains(shown), "{outcome}");
+    let file = artifacts.join("debian-bookworm/listening.txt");
+    let file = std::fs::read_to_string(file).expect("a file");
+    assert_eq!(file, "0.0.0.0:5355 perl\nudp 0.0.0.0:5355 perl\n");
+}

@@ -175,7 +175,8 @@ fn of_pkgprobe() {
                                        order given [default: install]
           --upgrade-from <FROM>        What is installed at first, for --package to upgrade it: a
                                        version that the distribution's repositories have, a URL or a
-                                       file; may be repeated [implies --lifecycle install,upgrade]
+                                       file; may be repeated, and be for some images only, as --package
+                                       [implies --lifecycle install,upgrade]
           --before-upgrade <LINE>      A shell command that is run in the container before the upgrade,
                                        to change the configuration as an administrator does: the lines
                                        that it adds to files in /etc have to outlive the upgrade

@@ -475,8 +475,7 @@ fn ended_while_rebooting(place: &Place, signal: Signal, code: i32) {
     process::wait_until(|| place.look().since(&before).is_empty(), "nothing is left");
 }
 
-#[test]
-fn an_end_while_rebooting() {
+pub(crate) fn an_end_while_rebooting() {
     let place = Place::direct_alone();
     ended_while_rebooting(&place, Signal::KILL, 137);
     ended_while_rebooting(&place, Signal::TERM, 143);

@@ -157,8 +157,7 @@ fn devices(place: &Place) -> Vec<String> {
 }
 
 /// What is on the disk has no name, and goes with the last process that sees it.
-#[test]
-fn layer_on_the_disk_goes_with_a_killed_supervisor() {
+pub(crate) fn layer_on_the_disk_goes_with_a_killed_supervisor() {
     let place = Place::direct_alone();
     let before = place.look();
     let seconds = format!("{}701", std::process::id());

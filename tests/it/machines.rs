@@ -49,8 +49,7 @@ fn clash(place: &Place) {
     assert_eq!(names(place), Vec::<String>::new());
 }
 
-#[test]
-fn second_of_a_name_directly() {
+pub(crate) fn second_of_a_name_directly() {
     clash(&Place::direct_alone());
 }
 
@@ -85,8 +84,7 @@ fn keep(place: &Place) {
     assert_eq!(left, Vec::<String>::new());
 }
 
-#[test]
-fn kept_machine_directly() {
+pub(crate) fn kept_machine_directly() {
     keep(&Place::direct_alone());
 }
 
@@ -119,8 +117,7 @@ fn machined_knows_the_machine() {
 }
 
 /// `script` of util-linux gives the shell a terminal, as a person's has one.
-#[test]
-fn shell_in_a_kept_machine() {
+pub(crate) fn shell_in_a_kept_machine() {
     let place = Place::direct_alone();
     place
         .pkgprobe(IMAGE, ["--check-unit", "systemd-journald", "--keep"])

@@ -3,6 +3,7 @@
 //! These tests need root, and what `make packages` installs. One that lacks something fails and
 //! says what; none is skipped. What is dear to make is kept: see [`support::cache`].
 
+mod alone;
 mod artifacts;
 mod bootstraps;
 mod chain;

@@ -271,6 +271,43 @@ fn kept_on_failure_and_then_interrupted() {
     assert_eq!(left, Vec::<String>::new());
 }
 
+/// What the log says stands on lines of its own, and the rows go on below.
+#[test]
+fn log_beside_the_table_on_a_terminal() {
+    let place = Place::direct();
+    let command =
+        "stty rows 24 cols 80; POSTROJ_LOG=postroj=debug $POSTROJ --color never pkgprobe --jobs 2";
+    let mut words = vec![command.to_owned()];
+    // That the container's bus has gone is a matter for the log.
+    let package = Deb::new("without-bus").postinst("systemctl restart dbus.service");
+    let package = package.build(place.scratch(), "package.deb");
+    for name in ["debian-bookworm", "debian-trixie"] {
+        image::pulled(name);
+        words.push(format!(
+            "--image {name} --package image={name},{}",
+            text(&package)
+        ));
+    }
+    let shown = crate::support::terminal::typed(&place, &words.join(" "), &[]);
+    let logged: Vec<usize> = shown
+        .match_indices("Z DEBUG ")
+        .map(|(at, _)| at + 1)
+        .collect();
+    assert!(!logged.is_empty(), "{shown}");
+    for at in logged {
+        // The time before it begins its line: nothing of a row is left there.
+        let before = &shown[..at - "2026-01-01T00:00:00.000000Z".len()];
+        let is_at_start = ["\n", "\r", "\u{1b}[2K", "\u{1b}[1A"]
+            .iter()
+            .any(|end| before.ends_with(end));
+        assert!(
+            is_at_start,
+            "{:?}\n{shown}",
+            &before[before.len().saturating_sub(80)..]
+        );
+    }
+}
+
 /// A row for each image, cut to the terminal's width; `script` of util-linux makes the terminal.
 #[test]
 fn table_on_a_terminal() {
@@ -347,7 +384,7 @@ fn images_and_packages_that_cannot_be_meant() {
         "--package",
         "family=debian,x",
     ])
-    .stderr_has("no --package is for fedora-43");
+    .stderr_has("no package is for fedora-43");
     refused(&["--image", "debian-sid", "--package", "x-{version}"])
         .stderr_has("debian-sid has no {version}");
     refused(&["--image", "debian-12", "--package", "x-{verison}"])

@@ -319,12 +319,10 @@ fn pasta_killed(place: &Place) {
         // Only its own has been recorded: this test has the machine for itself.
         let mut there = std::fs::read_dir(&machines).ok()?.flatten();
         let machine = there.find(|machine| machine.path().join("record.json").exists())?;
-        Some({
-            format!(
-                "/run/postroj/{}/fs/net.namespace",
-                machine.file_name().display()
-            )
-        })
+        Some(format!(
+            "/run/user/0/netns/{}.net",
+            machine.file_name().display()
+        ))
     };
     process::wait_until(|| namespace().is_some(), "--boot");
     place.kill(&namespace().expect("the machine is up"));
@@ -332,8 +330,7 @@ fn pasta_killed(place: &Place) {
     assert!(outcome.took.as_secs() < 100, "{outcome}");
 }
 
-#[test]
-fn pasta_killed_directly() {
+pub(crate) fn pasta_killed_directly() {
     pasta_killed(&Place::direct_alone());
 }
 
@@ -362,12 +359,31 @@ fn network_on_a_host_with_systemd() {
         .exits(0);
     assert!(!run.stderr.contains("pasta"), "{run}");
     let host = place.nested().expect("a nested host");
-    let cgroups =
-        "for at in /proc/[0-9]*; do grep -q '[n]et.namespace' $at/cmdline && cat $at/cgroup; done";
+    let cgroups = "for at in /proc/[0-9]*; do grep -q 'netns/[p]ostroj-debian-bookworm.net' $at/cmdline && cat $at/cgroup; done";
     host.run(&["sh", "-c", cgroups])
         .stdout_has("postroj-debian-bookworm.service");
     place
         .postroj(["stop", "postroj-debian-bookworm"])
         .run()
         .exits(0);
+}
+
+/// That this host cannot look a name up says nothing of the package.
+#[test]
+fn a_host_without_a_nameserver() {
+    let place = Place::direct();
+    let conf = place.scratch().join("resolv.conf");
+    std::fs::write(
+        &conf,
+        "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+    )
+    .expect("write");
+    let conf = conf.display().to_string();
+    let script = "mount --bind \"$0\" \"$(realpath /etc/resolv.conf)\" && exec \"$@\"";
+    let words = ["unshare", "--mount", "sh", "-c", script, &conf];
+    let url = "http://service.example/";
+    let arguments = ["--network-timeout=2", "--check-network", url];
+    let run = place.pkgprobe(IMAGE, arguments).under(words).run();
+    run.exits(3)
+        .stdout_has("no nameserver of this host says anything");
 }

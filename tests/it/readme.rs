@@ -8,13 +8,26 @@ use crate::support::place::binary;
 use crate::support::process::{self, Outcome};
 use crate::support::{Place, image, terminal};
 
-/// The blocks of a language of a chapter.
-fn blocks(chapter: &str, language: &str) -> Vec<String> {
+fn readme() -> String {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.rst");
-    let readme = fs::read_to_string(readme).expect("the README");
+    fs::read_to_string(readme).expect("the README")
+}
+
+/// All blocks of a language.
+pub(crate) fn blocks_of(language: &str) -> Vec<String> {
+    blocks_in(&readme(), language)
+}
+
+/// Those of a chapter.
+fn blocks(chapter: &str, language: &str) -> Vec<String> {
+    let readme = readme();
     let heading = format!("\n{chapter}\n{}\n", "=".repeat(chapter.len()));
     let (_, rest) = readme.split_once(&heading).expect("the chapter");
     let text = rest.split("\n\n\n").next().expect("its text");
+    blocks_in(text, language)
+}
+
+fn blocks_in(text: &str, language: &str) -> Vec<String> {
     let directive = format!(".. code-block:: {language}\n\n");
     let blocks = text.split(&directive).skip(1);
     let indented = |line: &&str| line.is_empty() || line.starts_with("    ");
@@ -102,4 +115,36 @@ fn of_stages_in_sequence() {
         .stderr_has("2 | hello everybody");
     let result = fs::read_to_string(place.scratch().join("result.json")).expect("the result");
     assert!(result.contains("\"hello world\""), "{result}");
+}
+
+/// What the jobs of CI run, but for what installs things and for sudo(8).
+#[test]
+fn of_jobs_in_ci() {
+    let place = Place::direct();
+    image::pulled("debian-bookworm");
+    let file = "image = [\"debian-bookworm\"]\n[[unit]]\nname = \"systemd-journald\"\n";
+    fs::write(place.scratch().join("postroj.toml"), file).expect("write a file");
+    let blocks = blocks("In CI", "yaml");
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    let commands: Vec<&str> = lines
+        .filter_map(|line| {
+            let line = line.trim_start().trim_start_matches("- ");
+            let line = line.trim_start_matches("run: ");
+            let line = line.trim_start_matches("sudo --preserve-env=GITHUB_STEP_SUMMARY ");
+            line.starts_with("postroj pkgprobe").then_some(line)
+        })
+        .collect();
+    assert_eq!(commands.len(), 2, "GitHub's and GitLab's");
+    for command in &commands {
+        let line = format!(
+            "rm -f report.xml; export GITHUB_STEP_SUMMARY=$PWD/summary; echo before >summary; {command}"
+        );
+        run(&place, &line).exits(0);
+        let read = |name: &str| fs::read_to_string(place.scratch().join(name)).expect("a file");
+        assert!(read("report.xml").contains("systemd-journald"));
+        let summary = read("summary");
+        assert!(summary.starts_with("before\n"), "{summary}");
+        let is_asked = command.contains("STEP_SUMMARY");
+        assert_eq!(summary.contains("debian-bookworm"), is_asked, "{summary}");
+    }
 }

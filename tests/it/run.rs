@@ -1,13 +1,15 @@
 //! `postroj run`: one command in a container of its own.
 
-mod booted;
-mod ending;
+pub(crate) mod booted;
+pub(crate) mod ending;
+pub(crate) mod flags;
+mod surroundings;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +17,6 @@ use rustix::process::Signal;
 
 use crate::support::archive::{Entry, Tar};
 use crate::support::oci::{Client, Image};
-use crate::support::place::binary;
 use crate::support::process::Outcome;
 use crate::support::{Place, image, process};
 
@@ -103,7 +104,23 @@ fn a_command_and_its_streams_on_a_host_with_systemd() {
     let place = Place::systemd(&[IMAGE]);
     basics(&place);
     memory_runs_out(&place);
+    bytes(&place);
+    surroundings::shows_of_the_host(&place);
+    surroundings::may_do(&place);
+    surroundings::shares_processors(&place);
+    surroundings::leads_in(&place);
+    ending::by_signals_and_times(&place);
+    ending::terminal(&place);
+    ending::killed(&place);
+    many_at_once(&place);
+    flags::are_kept(&place);
+    library(&place);
+    refused(&place);
     cannot_be_limited(&place);
+    let client = Client::on(place);
+    one_static_file(&client);
+    crate::task::ending::stop_signal(&client);
+    crate::chain::pulls(&client);
 }
 
 /// A systemd that runs in a container itself keeps no limits by version 1 controllers. Where postroj cannot
@@ -114,7 +131,7 @@ fn cannot_be_limited(place: &Place) {
     for limit in [["-m", "300m"], ["--cpus", "0.5"], ["--pids-limit", "50"]] {
         script(place, &limit, "echo ran")
             .exits(125)
-            .stderr_has("keeps no limits");
+            .stderr_has("does not keep the limits");
     }
 }
 
@@ -144,7 +161,10 @@ fn memory_runs_out(place: &Place) {
 
 #[test]
 fn bytes_come_through_as_they_are() {
-    let place = directly();
+    bytes(&directly());
+}
+
+fn bytes(place: &Place) {
     let noise = crate::support::tiny::noise(7, 8 << 20);
     let (input, output) = (place.scratch().join("in"), place.scratch().join("out"));
     fs::write(&input, &noise).expect("write a file");
@@ -159,6 +179,13 @@ fn bytes_come_through_as_they_are() {
         fs::read(&output).expect("the output") == noise,
         "other bytes came out"
     );
+    // Nor is anything overwritten that others write into the same file meanwhile.
+    let line = format!(
+        "{{ $POSTROJ run {IMAGE} sh -c 'sleep 3; echo in' & sleep 1; echo meanwhile; wait; echo end; }} >{0}; cat {0}",
+        place.scratch().join("written").display()
+    );
+    let shared = process::run(place.shell(&line)).exits(0);
+    assert_eq!(shared.stdout, "meanwhile\nin\nend\n");
     // Who reads no more ends who writes: no endless output is kept anywhere.
     let mut child = place
         .postroj(["run", IMAGE, "sh", "-c", "yes; echo $? >&2"])
@@ -178,10 +205,11 @@ fn bytes_come_through_as_they_are() {
 }
 
 /// A program that needs nothing but the kernel.
-fn static_program(place: &Place, body: &str) -> Vec<u8> {
-    let (source, program) = (place.scratch().join("it.c"), place.scratch().join("it"));
+pub(crate) fn static_program(body: &str) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (source, program) = (directory.path().join("it.c"), directory.path().join("it"));
     let text = format!(
-        "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\nint main(int argc, char **argv) {{ {body} }}\n"
+        "#include <pthread.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\nint main(int argc, char **argv) {{ {body} }}\n"
     );
     fs::write(&source, text).expect("write the source");
     let paths = [program.to_str(), source.to_str()].map(|path| path.expect("UTF-8"));
@@ -191,10 +219,11 @@ fn static_program(place: &Place, body: &str) -> Vec<u8> {
 
 #[test]
 fn an_image_of_one_static_file_runs_as_its_config_says() {
-    let client = Client::new();
-    let place = directly();
+    one_static_file(&Client::new());
+}
+
+fn one_static_file(client: &Client) {
     let program = static_program(
-        &place,
         r#"char d[99]; for (int i = 1; i < argc; i++) printf("%s ", argv[i]);
            printf("%s %s %d %d\n", getenv("GREETING"), getcwd(d, 99), getuid(), getgid()); return argc;"#,
     );
@@ -258,171 +287,11 @@ fn an_image_that_was_run_boots_later() {
 }
 
 #[test]
-fn what_is_shown_of_the_host() {
-    let place = directly();
-    let shared = place.scratch().join("shared");
-    fs::create_dir(&shared).expect("make a directory");
-    let volume = format!("{}:/vol", shared.display());
-    let read_only = format!("type=bind,source={},target=/ro,readonly", shared.display());
-    let outcome = script(
-        &place,
-        &[
-            "-v",
-            &volume,
-            "--mount",
-            &read_only,
-            "--tmpfs",
-            "/t:size=1m",
-            "--read-only",
-        ],
-        "echo x >/vol/file; cat /ro/file; echo y >/ro/file; touch /t/file && echo made; touch /file; true",
-    );
-    let outcome = outcome.exits(0);
-    assert_eq!(outcome.stdout, "x\nmade\n");
-    assert_eq!(
-        outcome.stderr.matches("Read-only file system").count(),
-        2,
-        "{outcome}"
-    );
-    // It is root's on this host, although the container's root is not.
-    assert_eq!(
-        fs::metadata(shared.join("file")).expect("the file").uid(),
-        0
-    );
-    let names = script(
-        &place,
-        &["--add-host", "db:10.1.2.3", "--dns", "10.9.9.9", "-h", "me"],
-        "getent hosts db; getent hosts me; cat /etc/resolv.conf",
-    );
-    let names = names.exits(0).stdout;
-    assert!(
-        names.contains("10.1.2.3") && names.contains("127.0.1.1"),
-        "{names}"
-    );
-    assert!(names.ends_with("nameserver 10.9.9.9\n"), "{names}");
-}
-
-#[test]
-fn what_a_command_may_do() {
-    let place = directly();
-    let bounding = "grep -E 'CapBnd|CapInh' /proc/self/status | cut -f2";
-    let none = "0000000000000000";
-    let dropped = script(&place, &["--cap-drop", "ALL"], bounding)
-        .exits(0)
-        .stdout;
-    assert_eq!(dropped, format!("{none}\n{none}\n"));
-    let usual = script(&place, &[], bounding).exits(0).stdout;
-    assert!(
-        usual.starts_with(none) && !usual.ends_with(&format!("{none}\n")),
-        "{usual}"
-    );
-    // Setting the clock is what systemd-nspawn lets nobody do.
-    let clock = "date -s @1 >/dev/null 2>&1 && echo set || echo refused";
-    assert_eq!(script(&place, &[], clock).exits(0).stdout, "refused\n");
-    script(
-        &place,
-        &["--privileged"],
-        "test -w /proc/sys/kernel/hostname; id -u",
-    )
-    .exits(0);
-    let users = "cut -c1-20 /proc/self/uid_map | tr -s ' '";
-    assert_ne!(
-        script(&place, &[], users).stdout,
-        script(&place, &["--privileged"], users).stdout
-    );
-    script(
-        &place,
-        &["--pids-limit", "5"],
-        "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait",
-    )
-    .stderr_has("fork");
-}
-
-#[test]
-fn processors_are_shared_out() {
-    let place = directly();
-    // Nor can the command have others by asking for them.
-    let widen = "taskset -pc 0-1 $$ >/dev/null; grep Cpus_allowed_list /proc/self/status | cut -f2";
-    let outcome = script(&place, &["--cpuset-cpus", "0"], widen);
-    assert_eq!(outcome.exits(0).stdout, "0\n");
-    assert_eq!(script(&place, &[], widen).exits(0).stdout, "0-1\n");
-    let burn = "end=$(($(date +%s) + 6)); n=0; while [ $(date +%s) -lt $end ]; do n=$((n + 1)); done; times";
-    // Both on one processor, whatever else this machine has to do: who has a quarter gets a fifth.
-    let start = |shares| {
-        place
-            .postroj([
-                "run",
-                "-c",
-                shares,
-                "--cpuset-cpus",
-                "0",
-                IMAGE,
-                "sh",
-                "-c",
-                burn,
-            ])
-            .start()
-    };
-    let (small, large) = (start("256"), start("1024"));
-    let time = |outcome: Outcome| {
-        let text = outcome.exits(0).stdout;
-        let seconds = |part: &str| {
-            let (minutes, seconds) = part.trim_end_matches('s').split_once('m').expect("a time");
-            minutes.parse::<f64>().expect("minutes") * 60.0
-                + seconds.parse::<f64>().expect("seconds")
-        };
-        text.split_whitespace().map(seconds).sum::<f64>()
-    };
-    let (small, large) = (time(small.wait()), time(large.wait()));
-    let share = small / (small + large);
-    assert!(
-        (0.10..0.35).contains(&share),
-        "{small} s and {large} s: {share}"
-    );
-}
-
-#[test]
-fn ports_lead_in() {
-    let place = directly();
-    let serve = "use IO::Socket; my $s = IO::Socket::INET->new(LocalPort => 80, Listen => 1) or die; $| = 1; print \"up\\n\"; while (my $c = $s->accept) { <$c>; print $c \"from inside\\n\"; close $c }";
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let number = port.local_addr().expect("its number").port();
-    drop(port);
-    let publish = format!("127.0.0.1:{number}:80");
-    let started = place
-        .postroj([
-            "run",
-            "--network",
-            "nat",
-            "-p",
-            &publish,
-            IMAGE,
-            "perl",
-            "-e",
-            serve,
-        ])
-        .start();
-    let asked = || {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", number)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        std::io::Write::write_all(&mut stream, b"?\n").ok()?;
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut stream, &mut text).ok()?;
-        (text == "from inside\n").then_some(())
-    };
-    process::wait_until(|| asked().is_some(), "an answer through the port");
-    started.signal(Signal::TERM);
-    started.wait().exits(143);
-    place
-        .postroj(["run", "--network", "host", "-p", "81:80", IMAGE, "true"])
-        .run()
-        .exits(125)
-        .stderr_has("ports lead into a network of its own only");
-}
-
-#[test]
 fn fifty_at_once() {
-    let place = directly();
+    many_at_once(&directly());
+}
+
+fn many_at_once(place: &Place) {
     let started: Vec<_> = (0..50)
         .map(|number: u32| {
             let number = number.to_string();
@@ -435,21 +304,25 @@ fn fifty_at_once() {
     }
 }
 
-/// The example of the library's documentation.
 #[test]
 fn by_the_library() {
-    let place = directly();
-    let example = binary().with_file_name("examples/command");
-    assert!(example.exists(), "cargo build --examples makes it");
-    let mut command = Command::new(example);
-    command.arg(place.state());
+    library(&directly());
+}
+
+/// The examples of the library's documentation.
+fn library(place: &Place) {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the release");
-    assert_eq!(process::run(command).exits(0).stdout, release);
+    assert_eq!(place.example("command").exits(0).stdout, release);
+    place.example("machine").exits(0);
+    place.example("chain").exits(0);
 }
 
 #[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
-    let place = Place::direct();
+    refused(&directly());
+}
+
+fn refused(place: &Place) {
     let file = place.scratch().join("bad.env");
     fs::write(&file, "# fine\nA=1\n=2\n").expect("write a file");
     let file: PathBuf = file;
@@ -495,7 +368,6 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     assert!(help.stdout.contains("Usage: postroj run"));
     let name = format!("named{}", std::process::id());
     let argument = format!("{}401", std::process::id());
-    image::pulled(IMAGE);
     let sleep = format!("exec sleep {argument}");
     let first = place
         .postroj(["run", "--name", &name, IMAGE, "sh", "-c", &sleep])

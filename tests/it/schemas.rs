@@ -47,14 +47,12 @@ fn probe_files_are_as_the_schema_says() {
         .map(|entry| read(&entry.expect("an entry").path()))
         .collect();
     assert!(!files.is_empty());
-    // The examples that are probe files have arrays of tables.
-    let readme = read(&root.join("README.rst"));
-    let blocks = readme.split("::\n\n").skip(1).map(|rest| {
-        let lines = rest.lines();
-        let block = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
-        block.map(str::trim_start).collect::<Vec<_>>().join("\n")
-    });
-    files.extend(blocks.filter(|block| block.lines().any(|line| line.starts_with("[["))));
+    // The examples that are probe files have tables of checks, and are no run files.
+    let examples = super::readme::blocks_of("toml");
+    let is_probe = |block: &String| block.contains("[[http]]") && !block.contains("image = ");
+    let examples: Vec<String> = examples.into_iter().filter(is_probe).collect();
+    assert!(!examples.is_empty());
+    files.extend(examples);
     for (file, verdict) in files
         .iter()
         .zip(verdicts(&Place::direct(), "probe", &files))

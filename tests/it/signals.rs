@@ -170,13 +170,11 @@ fn torn_down(place: &Place, signal: Signal, code: i32) {
     }
 }
 
-#[test]
-fn interrupted_directly() {
+pub(crate) fn interrupted_directly() {
     torn_down(&Place::direct_alone(), Signal::INT, 130);
 }
 
-#[test]
-fn terminated_directly() {
+pub(crate) fn terminated_directly() {
     torn_down(&Place::direct_alone(), Signal::TERM, 143);
 }
 
@@ -240,8 +238,7 @@ fn killed_while_a_container_comes_about_on_a_host_with_systemd() {
     }
 }
 
-#[test]
-fn killed_directly() {
+pub(crate) fn killed_directly() {
     let place = Place::direct_alone();
     warm_up(&place);
     let server = Server::start();
@@ -278,8 +275,7 @@ fn supervisor_killed(place: &Place) {
     assert_gone(&left, Duration::from_secs(5), "SIGKILL to the supervisor");
 }
 
-#[test]
-fn supervisor_killed_directly() {
+pub(crate) fn supervisor_killed_directly() {
     supervisor_killed(&Place::direct_alone());
 }
 

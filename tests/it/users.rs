@@ -114,8 +114,7 @@ fn two_and_one_that_shares(place: &Place) {
     place.postroj(["check"]).run().exits(0);
 }
 
-#[test]
-fn two_containers_and_one_that_shares_directly() {
+pub(crate) fn two_containers_and_one_that_shares_directly() {
     two_and_one_that_shares(&Place::direct_alone());
 }
 

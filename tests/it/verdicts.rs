@@ -291,3 +291,39 @@ fn evidence_of_a_failed_unit_is_in_the_json_too() {
         serde_json::from_str(&outcome.stdout).expect("JSON and nothing else");
     assert!(report.to_string().contains("the last words"), "{report}");
 }
+
+/// A bus lets a connection wait for so many answers and no more.
+#[test]
+fn many_units_at_once() {
+    let place = Place::direct();
+    let checks = |most: usize| -> Vec<String> {
+        let names = (0..most).map(|number| format!("nosuch{number}"));
+        names
+            .flat_map(|name| ["--check-unit".to_owned(), name])
+            .collect()
+    };
+    // With the commands for the evidence, systemd has to let go of some 600 units.
+    let outcome = place.pkgprobe("debian-bookworm", checks(200)).run();
+    let outcome = outcome.exits(1);
+    let said = outcome.stdout.matches("there is no such unit").count();
+    assert!(said >= 200, "{outcome}");
+    place
+        .pkgprobe("debian-bookworm", checks(401))
+        .run()
+        .exits(3)
+        .stderr_has("more than 400 units are to be checked in one container");
+}
+
+/// What no test of a package needs is started all the same where that is asked for.
+#[test]
+fn a_full_boot_starts_what_a_trimmed_one_leaves_out() {
+    let place = Place::direct();
+    let check = "--check=command:systemctl is-active apt-daily.timer";
+    let found = |boot: &str| {
+        place
+            .pkgprobe("debian-bookworm", ["--boot", boot, check])
+            .run()
+    };
+    found("full").exits(0);
+    found("trimmed").exits(1);
+}

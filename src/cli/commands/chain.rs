@@ -220,7 +220,7 @@ fn text(file: &Path, chain: &Planned, result: &ChainResult, output: &Output) -> 
 /// How a stage ended, in words.
 fn outcome(ended: &StageResult) -> String {
     if let Some(error) = &ended.error {
-        return error.clone();
+        return error.hinted();
     }
     let state = &ended.state;
     if state.status == Status::Skipped {

@@ -1,6 +1,7 @@
 //! The arguments for what becomes of packages after their installation.
 
 use postroj::install::Package;
+use postroj::matrix::{Facts, PackageRule, packages_for};
 use postroj::pkgprobe::{Lifecycle, Phase, UpgradeFrom};
 
 use crate::cli::error::CommandError;
@@ -19,9 +20,10 @@ pub(crate) struct Life {
     )]
     lifecycle: Vec<PhaseName>,
     /// What is installed at first, for --package to upgrade it: a version that the distribution's
-    /// repositories have, a URL or a file; may be repeated [implies --lifecycle install,upgrade]
+    /// repositories have, a URL or a file; may be repeated, and be for some images only, as --package [implies
+    /// --lifecycle install,upgrade]
     #[arg(long, value_name = "FROM")]
-    upgrade_from: Vec<String>,
+    upgrade_from: Vec<PackageRule>,
     /// A shell command that is run in the container before the upgrade, to change the configuration
     /// as an administrator does: the lines that it adds to files in /etc have to outlive the upgrade
     #[arg(long, value_name = "LINE")]
@@ -68,9 +70,13 @@ impl Life {
     }
 
     /// What was typed → what was meant.
-    pub(crate) fn lifecycle(&self, packages: &[Package]) -> Result<Lifecycle, CommandError> {
+    pub(crate) fn lifecycle(
+        &self,
+        packages: &[Package],
+        facts: &Facts,
+    ) -> Result<Lifecycle, CommandError> {
         let mut lifecycle = Lifecycle::new(&self.phases());
-        lifecycle.upgrade_from = self.upgrade_from()?;
+        lifecycle.upgrade_from = self.upgrade_from(facts)?;
         lifecycle.before_upgrade.clone_from(&self.before_upgrade);
         lifecycle.strict_purge = self.strict_purge;
         lifecycle.purge_ignore.clone_from(&self.purge_ignore);
@@ -97,22 +103,19 @@ impl Life {
         Ok(lifecycle)
     }
 
-    fn upgrade_from(&self) -> Result<Option<UpgradeFrom>, CommandError> {
-        if let [given] = self.upgrade_from.as_slice()
-            && let Ok(Package::Name(version)) = Package::parse(given)
-        {
-            return Ok(Some(UpgradeFrom::Version(version)));
+    fn upgrade_from(&self, facts: &Facts) -> Result<Option<UpgradeFrom>, CommandError> {
+        let packages = packages_for(&self.upgrade_from, facts)
+            .map_err(|error| CommandError::usage(format!("--upgrade-from: {error}")))?;
+        if let [Package::Name(version)] = packages.as_slice() {
+            return Ok(Some(UpgradeFrom::Version(version.clone())));
         }
-        let mut packages = Vec::new();
-        for given in &self.upgrade_from {
-            let package = Package::parse(given).map_err(CommandError::usage)?;
-            if let Package::Name(name) = &package {
+        for package in &packages {
+            if let Package::Name(name) = package {
                 return Err(CommandError::usage(format!(
                     "--upgrade-from {name}: a version goes for all packages, and beside no other"
                 )));
             }
             package.check().map_err(CommandError::usage)?;
-            packages.push(package);
         }
         Ok((!packages.is_empty()).then_some(UpgradeFrom::Packages(packages)))
     }

@@ -21,6 +21,8 @@ const KILL_ROUNDS: usize = 10;
 #[derive(Debug, Clone)]
 pub(in crate::machine) struct Cgroups {
     pub(super) directories: Vec<PathBuf>,
+    /// The controllers by which the host's systemd limits it.
+    pub(super) managed: Vec<String>,
     /// That of them which is there only where processors are asked for.
     pub(super) cpuset: Option<PathBuf>,
     pub(super) unified: Option<PathBuf>,
@@ -62,7 +64,7 @@ impl Cgroups {
             1
         };
         let directories: Vec<&Path> = self.directories.iter().map(PathBuf::as_path).collect();
-        check_asked(&directories, limits, version)?;
+        check_asked(&directories, &self.managed, limits, version)?;
         Ok(joined)
     }
 
@@ -171,23 +173,57 @@ impl Cgroups {
     }
 }
 
-/// Whether those limits that the user has asked for can be kept in these cgroups: a controller that is
-/// missing keeps none.
+/// Whether those limits that the user has asked for can be kept in these cgroups, or are by who manages
+/// controllers: one that is missing keeps none.
 pub(in crate::machine) fn check_asked(
     directories: &[&Path],
+    managed: &[String],
     limits: &Limits,
     version: u8,
 ) -> io::Result<()> {
-    for (name, _, is_asked) in limits.files(version) {
-        // Not every kernel counts swap, and processors are kept to by affinity as well.
-        let is_needed = is_asked && !name.contains("sw") && !name.starts_with("cpuset");
-        if is_needed && !directories.iter().any(|at| at.join(name).exists()) {
-            return Err(io::Error::other(format!(
-                "cannot set the limit {name}: this host has no cgroup controller for it"
-            )));
-        }
-    }
-    Ok(())
+    let Some(name) = missing(directories, managed, limits, version, has_swap()) else {
+        return Ok(());
+    };
+    let reason = if is_of_swap(name) {
+        "this host's kernel does not count what is moved to swap (boot it with swapaccount=1, or turn swap off)"
+    } else {
+        "this host has no cgroup controller for it"
+    };
+    Err(io::Error::other(format!(
+        "cannot set the limit {name}: {reason}"
+    )))
+}
+
+/// The first limit that the user has asked for and nobody keeps.
+pub(super) fn missing(
+    directories: &[&Path],
+    managed: &[String],
+    limits: &Limits,
+    version: u8,
+    has_swap: bool,
+) -> Option<&'static str> {
+    let mut files = limits.files(version).into_iter();
+    let is_missing = |(name, _, is_asked): &(&str, String, bool)| {
+        // Where there is no swap, nothing is moved there; processors are kept to by affinity as well.
+        let is_needed = *is_asked && (has_swap || !is_of_swap(name)) && !name.starts_with("cpuset");
+        // systemd has no property for version 1's limit on swap.
+        let is_managed = !is_of_swap(name)
+            && managed
+                .iter()
+                .any(|kind| name.split('.').next() == Some(kind));
+        is_needed && !is_managed && !directories.iter().any(|at| at.join(name).exists())
+    };
+    files.find(is_missing).map(|(name, ..)| name)
+}
+
+fn is_of_swap(name: &str) -> bool {
+    ["memory.memsw", "memory.swap"]
+        .iter()
+        .any(|of_swap| name.starts_with(of_swap))
+}
+
+fn has_swap() -> bool {
+    rustix::system::sysinfo().totalswap > 0
 }
 
 /// Makes a cgroup as it was before systemd-nspawn used it: without those that it has made below, and

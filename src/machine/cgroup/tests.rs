@@ -5,13 +5,33 @@ fn what_the_hosts_systemd_does_not_limit_is_limited() {
     let hierarchies = Hierarchies::parse(HYBRID);
     let unit = "postroj-x.service";
     let managed = format!("9:cpu:/machine.slice/{unit}\n4:memory:/machine.slice/{unit}\n");
-    assert!(hierarchies.unmanaged("postroj-x", &managed).is_none());
+    let limits = Limits::default();
+    let by_us = |own| hierarchies.unmanaged("postroj-x", own, &limits);
+    assert!(by_us(&managed).is_none());
     let half = format!("9:cpu:/machine.slice/{unit}\n4:memory:/\n0::/machine.slice/{unit}\n");
-    let cgroups = hierarchies.unmanaged("postroj-x", &half).unwrap();
+    let cgroups = by_us(&half).unwrap();
     assert_eq!(
         cgroups.directories,
         [PathBuf::from("/sys/fs/cgroup/memory/postroj/postroj-x")]
     );
+    let is_managed = |kind: &str| cgroups.managed.iter().any(|managed| managed == kind);
+    assert!(is_managed("cpu") && !is_managed("memory"));
+}
+
+#[test]
+fn no_systemd_keeps_to_processors_by_version_1() {
+    let cpuset = "37 30 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset\n";
+    let hierarchies = Hierarchies::parse(&format!("{HYBRID}{cpuset}"));
+    let unit = "/machine.slice/postroj-x.service";
+    let own = format!("9:cpu:{unit}\n4:memory:{unit}\n3:cpuset:/\n0::{unit}\n");
+    let by_us = |limits| hierarchies.unmanaged("postroj-x", &own, &limits);
+    assert!(by_us(Limits::default()).is_none());
+    let cgroups = by_us(Limits {
+        processors: Some("0".to_owned()),
+        ..Limits::default()
+    });
+    let expected = PathBuf::from("/sys/fs/cgroup/cpuset/postroj/postroj-x");
+    assert_eq!(cgroups.unwrap().directories, [expected]);
 }
 
 const HYBRID: &str = "\
@@ -67,4 +87,28 @@ fn a_unified_host_gets_one() {
         hierarchies.of_machine("postroj-x").directories,
         [PathBuf::from("/sys/fs/cgroup/postroj/postroj-x")]
     );
+}
+
+#[test]
+fn a_limit_on_swap_that_nobody_keeps_is_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = [directory.path()];
+    let memory = Limits {
+        memory: Some(1 << 30),
+        ..Limits::default()
+    };
+    let both = Limits {
+        memory_swap: Some(1 << 30),
+        ..memory.clone()
+    };
+    let managed = LIMITING.map(str::to_owned);
+    let missed = |limits, version, has_swap| own::missing(&[], &managed, limits, version, has_swap);
+    assert_eq!(missed(&memory, 1, true), None);
+    assert_eq!(missed(&both, 1, false), None);
+    let of_swap = Some("memory.memsw.limit_in_bytes");
+    assert_eq!(missed(&both, 1, true), of_swap);
+    std::fs::write(at[0].join("memory.memsw.limit_in_bytes"), "").unwrap();
+    assert_eq!(own::missing(&at, &managed, &both, 1, true), None);
+    let second = own::missing(&at, &[], &both, 2, true);
+    assert_eq!(second, Some("memory.max"));
 }

@@ -1,8 +1,10 @@
 //! The connection to the container's bus, which may have to be made anew: a package may restart the
 //! bus, and PID 1 with it, while it is installed or when its service runs.
 
+use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -30,11 +32,17 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// The pause between such attempts. Nothing tells when a bus is back: what would is the bus.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
+/// How many units may be pinned. For each, systemd has a match rule of its own on the bus, of which
+/// dbus-daemon lets it have 512 (dbus-daemon(1)'s `max_match_rules_per_connection`); refused one more, systemd
+/// leaves the bus for good.
+const MOST_PINNED: usize = 400;
+
 /// A connection, and the systemd at its other end.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
     pub(super) bus: Connection,
     pub(super) manager: ManagerProxy<'static>,
+    pub(super) pinned: Pinned,
     /// How long systemd took to be on the bus, from when we were.
     pub(super) arrival: Duration,
 }
@@ -60,8 +68,27 @@ impl Link {
         Ok(Self {
             bus,
             manager,
+            pinned: Pinned::default(),
             arrival: on_bus.elapsed(),
         })
+    }
+}
+
+/// The units that systemd keeps for a connection. It lets go of them when the connection ends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pinned(Arc<Mutex<HashSet<String>>>);
+
+impl Pinned {
+    /// Counts a unit; gives whether it is a new one.
+    pub(super) fn add(&self, name: &str) -> Result<bool, GuestError> {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.contains(name) {
+            return Ok(false);
+        }
+        if names.len() == MOST_PINNED {
+            return Err(GuestError::ManyUnits(MOST_PINNED));
+        }
+        Ok(names.insert(name.to_owned()))
     }
 }
 
@@ -69,8 +96,7 @@ impl Guest {
     /// The connection as it is now.
     pub(super) fn link(&self) -> Link {
         let link = self.link.lock();
-        link.unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+        link.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A connection that is not known to be broken.
@@ -96,10 +122,7 @@ impl Guest {
         loop {
             let error = match timeout(ATTEMPT, Link::open(&self.root)).await {
                 Ok(Ok(link)) => {
-                    let mut current = self
-                        .link
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let mut current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
                     *current = link.clone();
                     return Ok(link);
                 }

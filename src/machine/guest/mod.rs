@@ -14,12 +14,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::sync::Semaphore;
 
 pub use command::{
     Command, ExitStatus, Output, Streams, UNIT_PREFIX as COMMAND_UNITS, Written, is_command_unit,
@@ -81,6 +82,9 @@ pub enum GuestError {
         /// Why.
         source: io::Error,
     },
+    /// More units are to be kept track of than systemd can.
+    #[error("more than {0} units are to be checked in one container; check them in several runs")]
+    ManyUnits(usize),
     /// A pipe or descriptor could not be made.
     #[error("cannot set up the output of {program}: {source}")]
     Descriptors {
@@ -94,6 +98,10 @@ pub enum GuestError {
 /// What systemd answers when no file says what a unit is.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
+/// How many units are asked for at once. A bus lets a connection wait for 128 answers, dbus-daemon(1)'s
+/// `max_replies_per_connection`, and refuses what is asked beyond.
+const UNITS_AT_ONCE: usize = 4;
+
 /// How often a reboot is asked for. systemd 247 once answered that it would, and did nothing.
 const REBOOT_REQUESTS: usize = 3;
 
@@ -105,6 +113,8 @@ const REBOOT_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Guest {
     link: Mutex<Link>,
     reconnecting: tokio::sync::Mutex<()>,
+    /// Who asks for units and their states, which is several questions each.
+    asking: Arc<Semaphore>,
     root: Rootfs,
     leader: i32,
 }
@@ -120,6 +130,7 @@ impl Guest {
         Ok(Self {
             link: Mutex::new(link),
             reconnecting: tokio::sync::Mutex::new(()),
+            asking: Arc::new(Semaphore::new(UNITS_AT_ONCE)),
             root,
             leader,
         })
@@ -175,6 +186,11 @@ impl Guest {
     /// Opens a file of the container.
     pub(super) fn open(&self, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         self.root.open_at(path, flags, mode)
+    }
+
+    /// Gives up the container's root, which is about to go.
+    pub(super) fn let_go_of_root(&mut self) {
+        self.root.let_go();
     }
 
     /// The root directory of the container.

@@ -4,18 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::future::{join, join_all};
-use tokio::sync::Notify;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
-use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
+use zbus::fdo::PropertiesProxy;
+use zbus::message::Type;
 use zbus::names::InterfaceName;
-use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{
+    Connection, MatchRule, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant, Variant,
+};
 
 use super::command::job_result;
+use super::link::Link;
 use super::{Guest, GuestError, asked};
 use crate::machine::bus::UnitProxy;
 
+const SYSTEMD: &str = "org.freedesktop.systemd1";
 const UNIT: InterfaceName<'static> =
     InterfaceName::from_static_str_unchecked("org.freedesktop.systemd1.Unit");
 const SERVICE: InterfaceName<'static> =
@@ -133,6 +138,7 @@ pub struct Unit<'a> {
     name: String,
     properties: PropertiesProxy<'a>,
     changes: Changes,
+    asking: Arc<Semaphore>,
 }
 
 /// The changes of a unit, as they come. They are taken off the connection at once, whether somebody
@@ -143,7 +149,21 @@ struct Changes {
 }
 
 impl Changes {
-    fn follow(mut stream: PropertiesChangedStream) -> Self {
+    /// Follows those of the unit at `path`. The bus is asked once; a proxy, which looks who is at the other
+    /// end, asks three times.
+    async fn of(bus: &Connection, path: OwnedObjectPath) -> zbus::Result<Self> {
+        let rule = MatchRule::builder()
+            .msg_type(Type::Signal)
+            .sender(SYSTEMD)
+            .path(path)
+            .interface("org.freedesktop.DBus.Properties")
+            .member("PropertiesChanged")
+            .build()?;
+        let stream = MessageStream::for_match_rule(rule, bus, None).await?;
+        Ok(Self::follow(stream))
+    }
+
+    fn follow(mut stream: MessageStream) -> Self {
         let happened = Arc::new(Notify::new());
         let tell = Arc::clone(&happened);
         let task = tokio::spawn(async move {
@@ -171,6 +191,7 @@ impl Unit<'_> {
 
     /// Its state now.
     pub async fn state(&self) -> Result<UnitState, GuestError> {
+        let _turn = self.asking.acquire().await;
         state(&self.name, &self.properties).await
     }
 
@@ -178,38 +199,84 @@ impl Unit<'_> {
     pub async fn changed(&self) {
         self.changes.happened.notified().await;
     }
+
+    /// Whether [`Self::changed`] would not wait; after that, it would.
+    pub fn take_change(&self) -> bool {
+        self.changed().now_or_never().is_some()
+    }
 }
 
 impl Guest {
     /// A unit by its full name, loaded if need be, watched from now on.
     pub async fn unit(&self, name: &str) -> Result<Unit<'_>, GuestError> {
-        let (properties, unit) = self.load(name).await?;
-        let action = format!("watch {name}");
-        let (changes, ()) = join(properties.receive_properties_changed(), refer(unit)).await;
-        let changes = asked(&action, changes)?;
+        let link = self.live_link().await?;
+        let (properties, unit) = self.load(&link, name).await?;
+        self.watch(&link, name, properties, unit.inner().path())
+            .await
+    }
+
+    /// As [`Self::unit`], and systemd does not forget how it ended as long as the container's bus is
+    /// there: `Ref` in org.freedesktop.systemd1(5).
+    pub async fn pinned_unit(&self, name: &str) -> Result<Unit<'_>, GuestError> {
+        let link = self.live_link().await?;
+        let (properties, unit) = self.load(&link, name).await?;
+        let watch = self.watch(&link, name, properties, unit.inner().path());
+        let (watched, pinned) = join(watch, self.pin(&link, name, &unit)).await;
+        pinned?;
+        watched
+    }
+
+    /// The state of a unit, loaded if need be, and pinned as by [`Self::pinned_unit`].
+    pub async fn unit_state(&self, name: &str) -> Result<UnitState, GuestError> {
+        let link = self.live_link().await?;
+        let (properties, unit) = self.load(&link, name).await?;
+        let state = async {
+            let _turn = self.asking.acquire().await;
+            state(name, &properties).await
+        };
+        let (state, pinned) = join(state, self.pin(&link, name, &unit)).await;
+        pinned?;
+        state
+    }
+
+    async fn watch(
+        &self,
+        link: &Link,
+        name: &str,
+        properties: PropertiesProxy<'static>,
+        path: &ObjectPath<'_>,
+    ) -> Result<Unit<'_>, GuestError> {
+        let _turn = self.asking.acquire().await;
+        let changes = Changes::of(&link.bus, path.to_owned().into()).await;
         Ok(Unit {
             name: name.to_owned(),
             properties,
-            changes: Changes::follow(changes),
+            changes: asked(&format!("watch {name}"), changes)?,
+            asking: Arc::clone(&self.asking),
         })
     }
 
-    /// The state of a unit, loaded if need be.
-    pub async fn unit_state(&self, name: &str) -> Result<UnitState, GuestError> {
-        let (properties, unit) = self.load(name).await?;
-        let (state, ()) = join(state(name, &properties), refer(unit)).await;
-        state
+    /// Keeps systemd from forgetting a unit that is down as soon as nobody refers to it, and with it how it
+    /// ended. systemd before 236 has no such call, and a unit that is not there takes none.
+    async fn pin(&self, link: &Link, name: &str, unit: &UnitProxy<'_>) -> Result<(), GuestError> {
+        if link.pinned.add(name)? {
+            let _turn = self.asking.acquire().await;
+            let _ = unit.reference().await;
+        }
+        Ok(())
     }
 
     async fn load(
         &self,
+        link: &Link,
         name: &str,
     ) -> Result<(PropertiesProxy<'static>, UnitProxy<'static>), GuestError> {
-        let link = self.live_link().await?;
+        let turn = self.asking.acquire().await;
         let path = asked(&format!("load {name}"), link.manager.load_unit(name).await)?;
+        drop(turn);
         let action = format!("tell of {name}");
         let properties = PropertiesProxy::builder(&link.bus)
-            .destination("org.freedesktop.systemd1")
+            .destination(SYSTEMD)
             .path(path.clone());
         let unit = UnitProxy::builder(&link.bus).path(path);
         Ok((
@@ -255,12 +322,6 @@ impl Guest {
         let result = tokio::time::timeout(limit, job_result(&mut jobs, &job)).await;
         Ok(result.unwrap_or_else(|_| "timeout".to_owned()))
     }
-}
-
-/// Keeps systemd from forgetting a unit that is down as soon as nobody refers to it, and with it how it
-/// ended. systemd before 236 has no such call, and a unit that is not there takes none.
-async fn refer(unit: UnitProxy<'_>) {
-    let _ = unit.reference().await;
 }
 
 /// What systemd says of a unit, all asked at once: it answers in turn.

@@ -6,9 +6,8 @@ use std::process::Stdio;
 use async_trait::async_trait;
 use tokio::process::{Child, Command};
 
-use super::{Host, Keeper, Launched, SUPERVISE_COMMAND};
+use super::{Host, Keeper, Launched, SUPERVISE_COMMAND, with_cgroups};
 use crate::machine::MachineError;
-use crate::machine::cgroup::Hierarchies;
 use crate::machine::limits::Limits;
 use crate::machine::spec::CgroupOwner;
 use crate::machine::sys;
@@ -23,11 +22,7 @@ impl Host for Direct {
     }
 
     async fn names_in_use(&self) -> Result<Vec<String>, MachineError> {
-        let hierarchies = Hierarchies::load().map_err(|source| MachineError::Host {
-            action: "read the cgroup hierarchies",
-            source,
-        })?;
-        Ok(hierarchies.machines())
+        with_cgroups()
     }
 
     async fn launch(
@@ -52,14 +47,8 @@ impl Host for Direct {
 
 /// Starts this program once more, in a session of its own.
 fn start(arguments: &[String], lifeline: OwnedFd) -> Result<Child, MachineError> {
-    // The running program, even if its file has been replaced since.
-    let mut command = Command::new("/proc/self/exe");
-    // Ctrl-C in the terminal is for postroj, which then ends what it has started.
-    sys::lead_session(command.as_std_mut());
-    command
-        .arg0("postroj")
+    Command::from(sys::this_program())
         .args(arguments)
-        .current_dir("/")
         .stdin(lifeline)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -13,6 +13,7 @@ pub(super) use direct::Direct;
 pub(super) use systemd::Systemd;
 
 use super::MachineError;
+use super::cgroup::Hierarchies;
 use super::limits::Limits;
 use super::spec::CgroupOwner;
 
@@ -60,6 +61,9 @@ pub(super) const KEEPER: &str = "postroj-task-";
 
 /// Starts one.
 pub(crate) async fn start_keeper(keeper: &Keeper, lifeline: OwnedFd) -> Result<(), MachineError> {
+    if let Some(command) = keeper.arguments.first() {
+        must_not_be(command)?;
+    }
     detect().await?.start_keeper(keeper, lifeline).await
 }
 
@@ -75,13 +79,37 @@ pub fn is_booted_with_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
+/// A program that is started again, and does not know it, would start itself again and again.
+fn must_not_be(command: &str) -> Result<(), MachineError> {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == command)
+    {
+        return Err(MachineError::Host {
+            action: "start this program again",
+            source: std::io::Error::other("it does not call postroj::helper() before all else"),
+        });
+    }
+    Ok(())
+}
+
 /// The host that this process runs on.
 pub(super) async fn detect() -> Result<Box<dyn Host>, MachineError> {
+    must_not_be(SUPERVISE_COMMAND)?;
     if is_booted_with_systemd() {
         Ok(Box::new(Systemd::connect().await?))
     } else {
         Ok(Box::new(Direct))
     }
+}
+
+/// The names of machines that have cgroups here, whoever made them.
+fn with_cgroups() -> Result<Vec<String>, MachineError> {
+    let hierarchies = Hierarchies::load().map_err(|source| MachineError::Host {
+        action: "read the cgroup hierarchies",
+        source,
+    })?;
+    Ok(hierarchies.machines())
 }
 
 /// The hidden command of the binary that is the supervisor.

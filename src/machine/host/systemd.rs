@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use zbus::{Connection, Fd, Variant};
 
-use super::{Host, KEEPER, Keeper, Launched, SUPERVISE_COMMAND};
+use super::{Host, KEEPER, Keeper, Launched, SUPERVISE_COMMAND, with_cgroups};
 use crate::machine::MachineError;
 use crate::machine::bus::{MachinedProxy, ManagerProxy, Property, UnitRemovedStream};
 use crate::machine::limits::{self, Limits, weight};
@@ -19,6 +19,9 @@ const FORGET_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What systemd answers when there is a unit of that name already.
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
+
+/// What systemd answers whom it tells of changes already.
+const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 
 /// Supervisors are transient services of the host's systemd.
 pub(in crate::machine) struct Systemd {
@@ -38,11 +41,15 @@ impl Systemd {
 impl Systemd {
     /// The units that systemd forgets from now on.
     async fn removals(&self) -> Result<UnitRemovedStream, MachineError> {
-        let (removed, ()) = tokio::try_join!(
-            self.manager.receive_unit_removed(),
-            self.manager.subscribe()
-        )
-        .map_err(host_bus)?;
+        let subscribed = async {
+            match self.manager.subscribe().await {
+                // By an attempt to start a unit whose name was taken.
+                Err(zbus::Error::MethodError(name, ..)) if name.as_str() == SUBSCRIBED => Ok(()),
+                subscribed => subscribed,
+            }
+        };
+        let (removed, ()) =
+            tokio::try_join!(self.manager.receive_unit_removed(), subscribed).map_err(host_bus)?;
         Ok(removed)
     }
 }
@@ -75,6 +82,8 @@ impl Host for Systemd {
             .into_iter()
             .map(|(name, ..)| name)
             .chain(units)
+            // Whoever runs in a container of this host may see the same cgroups.
+            .chain(with_cgroups()?)
             .collect())
     }
 

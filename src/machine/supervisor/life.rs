@@ -18,6 +18,7 @@ use super::control::asks_to_stop;
 use super::lifeline::{Lifeline, Teller, Word};
 use super::watches::{self, Closing};
 use crate::machine::cgroup;
+use crate::machine::moves::QuickMoves;
 use crate::machine::pasta::Link;
 use crate::machine::runtime::Record;
 use crate::machine::seen::first_child;
@@ -90,7 +91,9 @@ impl Supervisor<'_> {
         let (mut leader, mut led) = (None, None);
         let spec = self.spec;
         let mut has_command_started = self.command.is_none();
-        let mut link = Link::new(&spec.uplink, spec.directory.join("fs"));
+        let mut link = Link::new(spec, self.cgroups.clone());
+        // A boot has its own, which lives longer.
+        let mut moves = self.command.is_some().then(QuickMoves::begin);
         let (mut booted, mut told) = (None, false);
         let mut buffer = vec![0; 8192];
         let mut message = vec![0; 8192];
@@ -107,10 +110,10 @@ impl Supervisor<'_> {
                     booted = self.heard(&text, &mut leader, pid)?.map(|leader| (leader, heard)).or(booted);
                     if let Some(leader) = leader {
                         led.get_or_insert(heard);
-                        link.follow(leader, || self.cgroups.iter().map(|own| own.beside("pasta")).collect());
+                        link.follow(leader);
                     }
                 }
-                () = link.change() => {}
+                () = link.change(pid) => {}
                 started = change(self.command.as_mut()) => has_command_started |= started,
                 word = lifeline.next() => match word {
                     Word::Detach => self.record(leader.unwrap_or_default(), true)?,
@@ -144,21 +147,21 @@ impl Supervisor<'_> {
                     };
                     teller.tell(&Told::Ready { leader, booted }).await;
                     told = true;
+                    drop(moves.take());
                     self.root.mask_generators(leader);
                 }
             }
         };
         // What each of the two takes to be gone, it takes at the same time.
-        let tunnel = watches::of_network(link.process());
         link.kill();
         let (status, is_asked, ended) = match reason {
             Reason::Itself(status) => (status, false, Ended::now()),
             Reason::Asked => {
-                let (status, ended) = self.end(&mut child, pid, leader, tunnel).await?;
+                let (status, ended) = self.end(&mut child, pid, leader).await?;
                 (status, true, ended)
             }
             Reason::Unfit(message) => {
-                self.end(&mut child, pid, leader, tunnel).await?;
+                self.end(&mut child, pid, leader).await?;
                 return Err(io::Error::other(message));
             }
         };
@@ -238,13 +241,13 @@ impl Supervisor<'_> {
         child: &mut tokio::process::Child,
         pid: Option<Pid>,
         leader: Option<i32>,
-        mut watches: Vec<OwnedFd>,
     ) -> io::Result<(ExitStatus, Ended)> {
         let death = leader.and_then(death);
         let machine = &self.spec.machine;
         let payload = leader.and_then(|leader| self.hierarchies.payload(machine, leader));
+        let mut watches = Vec::new();
         if let Some(payload) = payload {
-            watches.extend(watches::of_container(&payload));
+            watches = watches::of_container(&payload);
             payload.kill();
         }
         if let Some(pid) = pid {

@@ -219,7 +219,7 @@ impl Own {
             });
         }
         if let Some((unit, procs)) = step_aside(hierarchies)? {
-            cgroup::check_asked(&[&unit], limits, 2)?;
+            cgroup::check_asked(&[&unit], &[], limits, 2)?;
             return Ok(Self {
                 unit: Some(unit),
                 joined: vec![procs],
@@ -227,7 +227,9 @@ impl Own {
             });
         }
         let own = std::fs::read_to_string("/proc/self/cgroup")?;
-        let Some(limiting) = hierarchies.unmanaged(&spec.machine, &own) else {
+        let Some(limiting) = hierarchies.unmanaged(&spec.machine, &own, limits) else {
+            let managed = cgroup::LIMITING.map(str::to_owned);
+            cgroup::check_asked(&[], &managed, limits, 1)?;
             return Ok(Self::default());
         };
         match limiting.create(limits) {
@@ -236,9 +238,15 @@ impl Own {
                 joined,
                 ..Self::default()
             }),
-            // Often nobody may make cgroups there, and nobody has asked for a limit.
-            Err(_) if !limits.is_any_asked() => Ok(Self::default()),
-            Err(error) => Err(unlimited(&error)),
+            Err(error) => {
+                let _ = limiting.remove(Duration::ZERO);
+                // Often nobody may make cgroups there. Processors are then kept to by affinity.
+                let is_forbidden = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+                if limits.is_any_asked() || (limits.processors.is_some() && !is_forbidden) {
+                    return Err(unlimited(&error));
+                }
+                Ok(Self::default())
+            }
         }
     }
 }
@@ -246,8 +254,8 @@ impl Own {
 /// Why a limit that was asked for would not be kept.
 fn unlimited(error: &io::Error) -> io::Error {
     let text = format!(
-        "the host's systemd keeps no limits by the cgroup controllers of version 1 that it has, and postroj \
-         cannot either: {error}"
+        "the host's systemd does not keep the limits that its cgroup controllers of version 1 could keep, and \
+         postroj cannot either: {error}"
     );
     io::Error::new(error.kind(), text)
 }

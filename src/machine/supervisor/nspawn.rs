@@ -43,6 +43,8 @@ impl Supervisor<'_> {
         }
         if self.spec.shape.privileged {
             command.env("SYSTEMD_SECCOMP", "0");
+            // And /proc/sys and /sys are not read-only.
+            command.env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "1");
         }
         let joined = self.joined.iter().map(OwnedFd::try_clone);
         let joined = joined.collect::<io::Result<_>>()?;

@@ -2,10 +2,9 @@
 //!
 //! To forget what is watched by inotify(7) the kernel waits until nobody can be looking at it (a grace
 //! period of SRCU, some 8 ms). Who closes the descriptor waits for that, and a process that ends closes its
-//! descriptors one after the other. systemd has three, and all others wait for it. The device of pasta's
-//! tunnel takes as long, for the like reason. So we take copies of them before the container is killed: to
-//! close its own costs the container nothing then. What they watch is given up at once, for which nobody
-//! waits; and when the container is dead we close the copies side by side.
+//! descriptors one after the other. systemd has three, and all others wait for it. So we take copies of them
+//! before the container is killed: to close its own costs the container nothing then. What they watch is given
+//! up at once, for which nobody waits; and when the container is dead we close the copies side by side.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -13,9 +12,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::fs::inotify;
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::machine::cgroup::Payload;
+use crate::machine::descriptors::copies;
 
 /// What `/proc/<pid>/fd` shows of one; proc(5).
 const INOTIFY: &str = "anon_inode:inotify";
@@ -23,14 +22,11 @@ const INOTIFY: &str = "anon_inode:inotify";
 /// Of how many they are taken: who has more of them, takes the time that it takes.
 const MOST: usize = 16;
 
-/// What `/proc/<pid>/fd` shows of a tunnel.
-const TUNNEL: &str = "/dev/net/tun";
-
 /// Copies of a container's descriptors of inotify; those that can be had.
 pub(super) fn of_container(payload: &Payload) -> Vec<OwnedFd> {
     let mut taken = Vec::new();
     for process in payload.processes() {
-        let watches = copies(process, INOTIFY);
+        let watches = copies(process, INOTIFY, MOST);
         watches.iter().for_each(give_up);
         taken.extend(watches);
         if taken.len() >= MOST {
@@ -52,28 +48,6 @@ fn give_up(watches: &OwnedFd) {
 fn watch(line: &str) -> Option<i32> {
     let rest = line.strip_prefix("inotify wd:")?;
     i32::from_str_radix(rest.split(' ').next()?, 16).ok()
-}
-
-/// A copy of the tunnel of pasta, which is a process of this number.
-pub(super) fn of_network(pasta: Option<i32>) -> Vec<OwnedFd> {
-    pasta.map_or_else(Vec::new, |process| copies(process, TUNNEL))
-}
-
-/// Copies of those descriptors of a process that are open on something.
-fn copies(number: i32, kind: &str) -> Vec<OwnedFd> {
-    let process = Pid::from_raw(number);
-    let Some(process) = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
-        return Vec::new();
-    };
-    let entries = fs::read_dir(format!("/proc/{number}/fd"));
-    let entries = entries.into_iter().flatten().flatten();
-    let copies = entries.filter_map(|entry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        let descriptor = entry.file_name().to_str()?.parse().ok()?;
-        let is_one = target.as_os_str() == kind;
-        is_one.then(|| pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()).ok())?
-    });
-    copies.take(MOST).collect()
 }
 
 /// The copies, while they are being closed.

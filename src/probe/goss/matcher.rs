@@ -222,8 +222,8 @@ fn element(value: &Value) -> Result<String, String> {
 /// Expressions of which each has to match some element of a list.
 pub(super) fn element_patterns(value: &Value) -> Result<Vec<Pattern>, String> {
     let pattern = |value: &Value| match value {
-        Value::Number(_) => element(value).and_then(|text| Pattern::whole(&text, false)),
-        value => Pattern::whole(&expression(value)?, false),
+        Value::Number(_) => Ok(Pattern::whole(&element(value)?, false)?),
+        value => Ok(Pattern::whole(&expression(value)?, false)?),
     };
     wanted(value)?.into_iter().map(pattern).collect()
 }

@@ -43,7 +43,7 @@ impl Probe for NetworkCheck {
         };
         let patience = patience(self.timeout, scene.patience.network);
         let prober = Prober::new(scene.guest.leader(), patience);
-        Ok(prober.check(&self.url, talk).await?)
+        prober.check(&self.url, talk).await
     }
 }
 
@@ -85,6 +85,6 @@ impl Probe for TcpCheck {
         let target = self.read().map_err(std::io::Error::other)?;
         let patience = patience(self.timeout, scene.patience.network);
         let prober = Prober::new(scene.guest.leader(), patience);
-        Ok(prober.check(&target, Arc::new(Connect)).await?)
+        prober.check(&target, Arc::new(Connect)).await
     }
 }

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::Invalid;
 use crate::image::Family;
 use crate::install;
 use crate::machine::UnitState;
@@ -60,12 +61,12 @@ pub enum Autostart {
 
 impl Autostart {
     /// Reads `yes`, `no` or `preset`.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text {
             "yes" | "true" => Ok(Self::Yes),
             "no" | "false" => Ok(Self::No),
             "preset" => Ok(Self::Preset),
-            _ => Err(format!("{text:?} is none of yes, no and preset")),
+            _ => Err(format!("{text:?} is none of yes, no and preset").into()),
         }
     }
 
@@ -207,7 +208,7 @@ impl UnitCheck {
     /// One look at all that is asked but its being up.
     async fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
         let name = self.name.as_str();
-        let state = scene.guest.unit(name).await?.state().await?;
+        let state = scene.guest.pinned_unit(name).await?.state().await?;
         let is_there = state.load_state != "not-found";
         let mut wrong = Vec::new();
         if self.exists == Some(false) && is_there {

@@ -60,7 +60,11 @@ impl Outputs {
     }
 }
 
-async fn on_terminal(terminal: Terminal, log: &Mutex<Writer>, shared: &Shared) -> io::Result<()> {
+async fn on_terminal(
+    terminal: Terminal,
+    log: &Arc<Mutex<Writer>>,
+    shared: &Shared,
+) -> io::Result<()> {
     let Some(master) = terminal.master().await? else {
         return Ok(());
     };
@@ -73,10 +77,12 @@ async fn on_terminal(terminal: Terminal, log: &Mutex<Writer>, shared: &Shared) -
     copy(receiver, Stream::Stdout, log, shared).await
 }
 
+/// Writes down what one stream brings. A disk may take its time, and whoever asks the keeper meanwhile is answered
+/// all the same: so that is done by a thread of its own.
 async fn copy(
     mut from: Receiver,
     stream: Stream,
-    log: &Mutex<Writer>,
+    log: &Arc<Mutex<Writer>>,
     shared: &Shared,
 ) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
@@ -85,8 +91,15 @@ async fn copy(
         if length == 0 {
             return Ok(());
         }
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.write(stream, &buffer[..length]) {
+        let log = Arc::clone(log);
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_first_lost = log.write(stream, &buffer[..length]);
+            (buffer, is_first_lost)
+        });
+        let is_first_lost;
+        (buffer, is_first_lost) = writing.await.map_err(io::Error::other)?;
+        if is_first_lost {
             shared.lost.notify_one();
         }
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use read::{LogOptions, Logs};
 pub(super) use write::Writer;
 
+use crate::Invalid;
 use crate::run::Stream;
 
 /// How long the time of a record is, in bytes.
@@ -91,7 +92,7 @@ fn parse(line: &[u8]) -> Option<Record> {
 }
 
 /// Reads a time since which a log is wanted: a date of RFC 3339, or how long ago.
-pub fn since(text: &str) -> Result<SystemTime, String> {
+pub fn since(text: &str) -> Result<SystemTime, Invalid> {
     if let Ok(time) = humantime::parse_rfc3339_weak(text) {
         return Ok(time);
     }

@@ -107,7 +107,7 @@ fn of_run() {
               The processors that the command runs on, as 0-2,5
 
           --pids-limit <NUMBER>
-              How many processes and threads the container has at a time
+              How many processes and threads the container has at a time; 0 or -1: as many as it likes
               
               [default: 16384]
 

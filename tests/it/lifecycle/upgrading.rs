@@ -37,6 +37,26 @@ fn an_upgrade_that_loses_the_configuration() {
     assert_eq!(lines(&outcome), expected, "{outcome}");
 }
 
+/// Each image has what is for it, as of packages.
+#[test]
+fn an_upgrade_from_what_is_for_the_image() {
+    let place = Place::direct();
+    let (old, new) = (tick("1.0").build(&place), tick("2.0").build(&place));
+    fs::copy(old, place.scratch().join("old_bookworm.deb")).expect("copy a package");
+    let scratch = place.scratch().display();
+    let arguments = [
+        format!("--upgrade-from=family=debian,{scratch}/old_{{codename}}.deb"),
+        "--upgrade-from=family=redhat,./nosuch.rpm".to_owned(),
+    ];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = run(&place, IMAGE, &new, &arguments).exits(0);
+    let expected = ["ok install", "ok unit", "ok upgrade", "ok unit"];
+    assert_eq!(lines(&outcome)[..4], expected, "{outcome}");
+    run(&place, IMAGE, &new, &arguments[1..])
+        .exits(2)
+        .stderr_has("--upgrade-from: no package is for debian-bookworm");
+}
+
 /// A version comes from the repositories; none that is newer is no verdict on the package.
 #[test]
 fn an_upgrade_from_a_version_or_to_none() {

@@ -60,8 +60,7 @@ fn booted(place: &Place) {
     boot(&["--timeout", "1s", "--stop-timeout", "0"], "sleep 100").exits(124);
 }
 
-#[test]
-fn with_a_system_around_it() {
+pub(crate) fn with_a_system_around_it() {
     let place = Place::direct_alone();
     image::pulled(IMAGE);
     let before = place.look();

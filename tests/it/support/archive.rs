@@ -134,6 +134,14 @@ impl Tar {
         })
     }
 
+    /// A root with Debian's static busybox as `/bin/busybox`, and nothing else.
+    pub(crate) fn busybox() -> Self {
+        let busybox = std::fs::read("/bin/busybox").expect("busybox-static of Debian");
+        Self::new()
+            .with(Entry::directory("bin"))
+            .with(Entry::file("bin/busybox", busybox).mode(0o755))
+    }
+
     pub(crate) fn with(mut self, entry: Entry) -> Self {
         let Entry {
             mut header,

@@ -120,7 +120,7 @@ impl Nested {
     /// Lets the host have its controllers of version 1, `rw` or `ro`, which systemd-nspawn lets nobody
     /// have: limits are kept by them.
     pub(crate) fn remount_controllers(&self, how: &str) {
-        for controller in ["memory", "cpu", "pids"] {
+        for controller in ["memory", "cpu", "pids", "cpuset"] {
             let mounted = format!("/sys/fs/cgroup/{controller}");
             if !Path::new(&mounted).is_dir() {
                 continue;
@@ -239,7 +239,7 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
     let hierarchies: Vec<PathBuf> = if root.join("cgroup.controllers").exists() {
         vec![root.to_owned()]
     } else {
-        ["unified", "systemd", "memory", "cpu", "pids"]
+        ["unified", "systemd", "memory", "cpu", "pids", "cpuset"]
             .iter()
             .map(|name| root.join(name))
             .filter(|path| path.is_dir())
@@ -252,9 +252,23 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
             fs::create_dir_all(&group).unwrap_or_else(|error| {
                 panic!("{}: {error}; the tests run as root", group.display())
             });
+            if hierarchy.ends_with("cpuset") {
+                furnish(&hierarchy, &group);
+            }
             group
         })
         .collect()
+}
+
+/// Gives a cgroup the processors and memory nodes of all above it, without which nobody may be in it; cpuset(7).
+fn furnish(hierarchy: &Path, group: &Path) {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let all = fs::read(hierarchy.join(name)).expect("read what there is");
+        let parent = group.parent().expect("it is below the root");
+        for group in [parent, group] {
+            fs::write(group.join(name), &all).expect("hand it on");
+        }
+    }
 }
 
 /// A shell that moves itself into the cgroups, then becomes the command that is added.

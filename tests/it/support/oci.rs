@@ -226,8 +226,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new() -> Self {
+        Self::on(Place::direct())
+    }
+
+    /// On any kind of host, which has this machine's network.
+    pub(crate) fn on(place: Place) -> Self {
         let client = Self {
-            place: Place::direct(),
+            place,
             server: Server::start(),
         };
         let text = format!(

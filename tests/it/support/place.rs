@@ -38,7 +38,7 @@ impl Place {
         Self::new(Kind::Direct, Lock::shared("machine"))
     }
 
-    /// On this machine, alone: for a sweep.
+    /// On this machine, alone: for a sweep. Tests that need it are those of `alone`.
     pub(crate) fn direct_alone() -> Self {
         Self::new(Kind::Direct, Lock::exclusive("machine"))
     }
@@ -118,6 +118,37 @@ impl Place {
             )],
             stdin: None,
         }
+    }
+
+    /// A shell's line on this host; `$POSTROJ` is postroj.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        let words = ["sh", "-c", line];
+        match &self.kind {
+            Kind::Direct => {
+                let mut command = Command::new(words[0]);
+                command.args(&words[1..]).env("POSTROJ", binary());
+                command.env("POSTROJ_STATE_DIR", self.state());
+                command
+            }
+            Kind::Systemd(host) => {
+                let environment = [("POSTROJ".to_owned(), "postroj".to_owned())];
+                host.command(&environment, &words)
+            }
+        }
+    }
+
+    /// One of the library's examples, on this host, with its store.
+    #[track_caller]
+    pub(crate) fn example(&self, name: &str) -> Outcome {
+        let example = binary().with_file_name("examples").join(name);
+        assert!(example.exists(), "cargo build --examples makes it");
+        let copy = self.scratch().join(name);
+        fs::copy(example, &copy).expect("copy an example");
+        let line = format!(
+            "exec {} \"${{POSTROJ_STATE_DIR:-/var/lib/postroj}}\"",
+            copy.display()
+        );
+        process::run(self.shell(&line))
     }
 
     /// `postroj pkgprobe --image IMAGE …`, the image being in the store already.
@@ -211,7 +242,7 @@ impl Postroj<'_> {
         self
     }
 
-    /// Has another command, which measures say, run postroj; on this machine only.
+    /// Has another command, which measures say, run postroj.
     pub(crate) fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
         let words = wrapper.into_iter().map(|word| word.as_ref().to_owned());
         self.wrapper.extend(words);
@@ -249,7 +280,8 @@ impl Postroj<'_> {
                 command
             }
             Kind::Systemd(host) => {
-                let mut line = vec![OsString::from("postroj")];
+                let mut line = self.wrapper.clone();
+                line.push("postroj".into());
                 line.extend(self.arguments.iter().cloned());
                 host.command(&self.environment, &line)
             }

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// What gives a shell a pipe as its descriptor 3 that nobody reads.
+pub(crate) const UNREAD_PIPE: &str =
+    "dir=$(mktemp -d); mkfifo $dir/unread; exec 3<>$dir/unread; rm -r $dir;";
+
 /// Longer than anything here takes, a bootstrap on a slow mirror included.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
 

@@ -5,16 +5,34 @@ use std::process::{Child, Command, Stdio};
 
 use super::Place;
 
-/// A shell's line on a terminal of ours, by script(1).
+/// A shell's line on a terminal of ours, by script(1); `$POSTROJ` is postroj.
 pub(crate) fn start(place: &Place, line: &str) -> Child {
+    let shell = place.shell(line);
+    let words = std::iter::once(shell.get_program()).chain(shell.get_args());
+    let words: Vec<String> = words
+        .map(|word| quoted(word.to_str().expect("UTF-8")))
+        .collect();
     // Who runs the tests in the background may have had them ignore what is typed.
-    Command::new("env")
-        .args(["--default-signal", "script", "-qec", line, "/dev/null"])
-        .env("POSTROJ_STATE_DIR", place.state())
+    let mut command = Command::new("env");
+    command.args([
+        "--default-signal",
+        "script",
+        "-qec",
+        &words.join(" "),
+        "/dev/null",
+    ]);
+    let environment = shell.get_envs();
+    command
+        .envs(environment.filter_map(|(name, value)| Some((name, value?))))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("env of coreutils, script of bsdutils")
+}
+
+/// A word as a shell takes it for one.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The same, to its end: gives all that is shown. Each text is typed as soon as what goes before it is shown.

@@ -1,7 +1,6 @@
 //! Reading what a task writes, and writing what it reads.
 
 use super::*;
-use crate::support::place::binary;
 use crate::support::terminal;
 
 /// What is typed gets there, to its end, and the exit code comes back.
@@ -38,9 +37,12 @@ fn whoever_is_attached_is_heard_directly() {
 
 #[test]
 fn a_signal_to_who_is_attached_is_the_commands() {
-    let place = directly();
+    signals(&directly());
+}
+
+pub(super) fn signals(place: &Place) {
     let script = "trap 'echo caught' INT; echo ready; while :; do sleep 0.1; done";
-    let task = Task::script(&place, &[], script);
+    let task = Task::script(place, &[], script);
     task.wait_for("ready");
     let attached = place.postroj(["task", "attach", &task.id]).start();
     std::thread::sleep(Duration::from_millis(300));
@@ -57,18 +59,20 @@ fn a_signal_to_who_is_attached_is_the_commands() {
 /// `postroj task attach` on a terminal of ours. Each text is typed as soon as what goes before it is shown.
 fn on_terminal(place: &Place, id: &str, typed: &[(&str, &str)]) -> String {
     let line = format!(
-        "stty rows 40 cols 90; {} task attach {id}; echo ended $?; stty -a | grep -o -- '-\\?echo '",
-        binary().display()
+        "stty rows 40 cols 90; $POSTROJ task attach {id}; echo ended $?; stty -a | grep -o -- '-\\?echo '"
     );
     terminal::typed(place, &line, typed)
 }
 
 #[test]
 fn a_terminal_can_be_left_and_taken_up_again() {
-    let place = directly();
-    let task = Task::script(&place, &["-it"], "tty; sleep 1; stty size; exec sh -i");
+    terminal(&directly());
+}
+
+pub(super) fn terminal(place: &Place) {
+    let task = Task::script(place, &["-it"], "tty; sleep 1; stty size; exec sh -i");
     let shown = on_terminal(
-        &place,
+        place,
         &task.id,
         &[("40 90", "A=kept; echo set\n"), ("set\r\n", "\x10\x11")],
     );
@@ -80,7 +84,7 @@ fn a_terminal_can_be_left_and_taken_up_again() {
     assert!(shown.trim_end().ends_with("\necho"), "{shown}");
     assert_eq!(task.health()["status"], "sleeping");
     // There is no prompt to be seen: nothing was written since.
-    let shown = on_terminal_typing(&place, &task.id, "echo $A; exit 8\n");
+    let shown = on_terminal_typing(place, &task.id, "echo $A; exit 8\n");
     assert!(
         shown.contains("kept") && shown.contains("ended 8"),
         "{shown}"

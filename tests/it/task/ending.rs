@@ -1,6 +1,11 @@
 //! How a task ends, and what comes after.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
+use crate::support::archive::Tar;
+use crate::support::oci::{Client, Image};
 
 /// Exit codes, signals, times and memory.
 pub(super) fn ends(place: &Place) {
@@ -110,7 +115,7 @@ pub(super) fn is_lost(place: &Place) {
     let script = format!("echo up; exec sleep {argument}");
     let task = Task::script(place, &[], &script);
     task.wait_for("up");
-    assert!(!process::with_argument(&argument).is_empty());
+    process::wait_for_argument(&argument);
     let waiting = place.postroj(["task", "wait", &task.id]).start();
     let following = place.postroj(["task", "logs", "-f", &task.id]).start();
     let attached = place.postroj(["task", "attach", &task.id]).start();
@@ -163,6 +168,77 @@ pub(super) fn boots(place: &Place) {
     assert_eq!(task.logs(&[]).stdout, "running\nready\n");
 }
 
+/// What its command does, in the words of proc(5).
+pub(super) fn states(place: &Place) {
+    // A parent waits for its child so that no signal disturbs it; or the first thread ends before the others.
+    let program = crate::run::static_program(
+        "if (argv[1][0] == 'v') { if (vfork() == 0) { sleep(1000); _exit(0); } } else { pthread_t other; \
+         pthread_create(&other, 0, (void *(*)(void *))sleep, (void *)1000); pthread_exit(0); }",
+    );
+    let file = place.scratch().join("states");
+    fs::write(&file, program).expect("write the program");
+    fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("make it executable");
+    let volume = format!("{}:/states:ro", file.display());
+    let options = ["--stop-timeout", "200ms", "-v", &volume];
+    for (script, status) in [
+        ("while :; do :; done", "running"),
+        ("exec sleep 1000", "sleeping"),
+        ("kill -STOP $$", "stopped"),
+        ("exec /states vfork", "disk-sleep"),
+        ("exec /states threads", "zombie"),
+    ] {
+        let task = Task::script(place, &options, script);
+        process::wait_until(|| task.health()["status"] == status, status);
+        let told = task.ask("health", &[]).exits(0);
+        told.stdout_has("exists: true")
+            .stdout_has(&format!("status: {status}"));
+        task.ask("rm", &["--force"]).exits(0);
+        task.ask("health", &[]).exits(1).stdout_has("exists: false");
+    }
+}
+
+/// An image may say by which signal its command is to be ended.
+pub(crate) fn stop_signal(client: &Client) {
+    let image = Image::of(Tar::busybox()).config(|config| {
+        let script =
+            "trap 'echo ended by USR1; exit 9' USR1; while :; do /bin/busybox sleep 0.1; done";
+        config["config"] = serde_json::json!({
+            "Cmd": ["/bin/busybox", "sh", "-c", script],
+            "StopSignal": "SIGUSR1",
+        });
+    });
+    let put = image.put(&client.server, "repo/stopped", "latest");
+    // By then it has set its trap, however busy the machine is.
+    let words = [
+        "run",
+        "--network",
+        "none",
+        "--timeout",
+        "5s",
+        &put.reference,
+    ];
+    let ran = client.postroj(&words).run().exits(124);
+    assert_eq!(ran.stdout, "ended by USR1\n");
+    let words = [&["task", "create"], &words[1..]].concat();
+    let created = client.postroj(&words).run().exits(0);
+    let id = created.stdout.trim_end();
+    let waited = client.postroj(&["task", "wait", id]).run().exits(0);
+    assert_eq!(waited.stdout, "124\n");
+    let logs = client.postroj(&["task", "logs", id]).run().exits(0);
+    assert_eq!(logs.stdout, "ended by USR1\n");
+    client.postroj(&["task", "rm", id]).run().exits(0);
+}
+
+#[test]
+fn what_a_task_does_directly() {
+    states(&directly());
+}
+
+#[test]
+fn the_stop_signal_of_an_image() {
+    stop_signal(&Client::new());
+}
+
 #[test]
 fn a_task_ends_directly() {
     ends(&directly());
@@ -190,7 +266,10 @@ fn a_task_boots_directly() {
 
 #[test]
 fn fifty_tasks_at_once() {
-    let place = directly();
+    fifty(&directly());
+}
+
+pub(super) fn fifty(place: &Place) {
     let creating: Vec<_> = (0..50)
         .map(|number| {
             let script = format!("echo {number}; sleep 2; exit {number}");
@@ -209,8 +288,17 @@ fn fifty_tasks_at_once() {
         .collect();
     let created = creating.into_iter().map(|started| started.wait().exits(0));
     let created: Vec<Outcome> = created.collect();
-    let tasks = created.iter().map(|outcome| Task::printed(&place, outcome));
+    let tasks = created.iter().map(|outcome| Task::printed(place, outcome));
     let tasks: Vec<Task<'_>> = tasks.collect();
+    // Of so many, several begin with the same digit.
+    let digits: Vec<&str> = tasks.iter().map(|task| &task.id[..1]).collect();
+    let is_shared = |digit: &&&str| digits.iter().filter(|other| other == digit).count() > 1;
+    let digit = digits.iter().find(is_shared).expect("two of fifty");
+    place
+        .postroj(["task", "health", digit])
+        .run()
+        .exits(2)
+        .stderr_has(&format!("have an id that begins with {digit}"));
     let words = ["task", "wait"].into_iter().map(str::to_owned);
     let words: Vec<String> = words
         .chain(tasks.iter().map(|task| task.id.clone()))

@@ -3,7 +3,7 @@
 use postroj::image::{Platform, Reference};
 use postroj::install::Package;
 use postroj::matrix::{Facts, packages_for};
-use postroj::pkgprobe::{Keep, Plan};
+use postroj::pkgprobe::{Keep, Lifecycle, Plan};
 use postroj::probe::Check;
 
 use super::{KeepWhen, Pkgprobe};
@@ -34,7 +34,8 @@ impl Pkgprobe {
             for package in &packages {
                 package.check().map_err(CommandError::usage)?;
             }
-            plans.push(self.plan_for(image.clone(), packages, checks.clone(), settings)?);
+            let lifecycle = self.life.lifecycle(&packages, facts)?;
+            plans.push(self.plan_for(image.clone(), packages, lifecycle, &checks, settings)?);
         }
         let mut notes = Vec::new();
         for rule in &self.packages {
@@ -58,15 +59,16 @@ impl Pkgprobe {
         &self,
         image: Reference,
         packages: Vec<Package>,
-        checks: Vec<Check>,
+        lifecycle: Lifecycle,
+        checks: &[Check],
         settings: &Settings,
     ) -> Result<Plan, CommandError> {
         Ok(Plan {
             image,
             pull: self.getting.pull_options(self.pulling.policy(), settings)?,
-            lifecycle: self.life.lifecycle(&packages)?,
+            lifecycle,
             packages,
-            checks,
+            checks: checks.to_vec(),
             patience: self.checking.patience(),
             boot_timeout: self.boot_timeout,
             install_timeout: self.install_timeout,

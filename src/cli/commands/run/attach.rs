@@ -1,17 +1,17 @@
 //! A command in a container, attached to this process's standard input, output and error.
 
-use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use postroj::image::Images;
-use postroj::machine::{Container, Ending, Signaller, Stdio, Terminal, relay};
+use postroj::machine::{Container, Ending, Signaller, Stdio, Terminal, relay, watch};
 use postroj::run::Run;
 use tokio::time::{Instant, sleep_until};
 
 use super::TIMED_OUT;
+use crate::cli::copy;
 use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
 use crate::cli::signals::Signals;
@@ -43,6 +43,12 @@ pub(super) async fn run(
     let failed = |error: io::Error| CommandError::internal(format!("cannot attach: {error}"));
     let mut signals = Signals::listen()?;
     if tty {
+        if interactive && !io::stdin().is_terminal() {
+            output.note(
+                "standard input is no terminal: its end is typed as Ctrl-D, which a command may not be ready for; \
+                 to pipe something in, leave out -t",
+            );
+        }
         let (terminal, stdio) = Terminal::new().map_err(failed)?;
         let started = tokio::select! {
             started = planned.start(images, stdio) => started,
@@ -52,10 +58,14 @@ pub(super) async fn run(
         tell(&container, output);
         let relaying = async {
             if let Ok(Some(master)) = terminal.master().await {
-                let _ = relay(master).await;
+                let _ = if interactive {
+                    relay(master).await
+                } else {
+                    watch(master).await
+                };
             }
         };
-        let attended = attend(container, &config.stop_signal, stop, signals, output);
+        let attended = attend(container, &config.stop_signal, stop, &mut signals, output);
         tokio::pin!(relaying, attended);
         return tokio::select! {
             exit = &mut attended => {
@@ -63,7 +73,8 @@ pub(super) async fn run(
                 exit
             }
             () = &mut relaying => attended.await,
-        };
+        }
+        .map(|attended| attended.exit);
     }
     let (stdio, copies) = Copies::make(interactive).map_err(failed)?;
     let started = tokio::select! {
@@ -72,14 +83,28 @@ pub(super) async fn run(
     };
     let (container, config) = started?;
     tell(&container, output);
-    let exit = attend(container, &config.stop_signal, stop, signals, output).await;
-    // Nobody writes any more: what is in the pipes is all that there is.
-    let finished = tokio::task::spawn_blocking(move || copies.finish()).await;
-    match finished {
-        Ok(Err(error)) if exit.is_ok() => Err(CommandError::internal(format!(
-            "what the command wrote cannot be passed on: {error}"
-        ))),
-        _ => exit,
+    let exit = attend(container, &config.stop_signal, stop, &mut signals, output).await;
+    // Nobody writes any more: what is in the pipes is all that there is. Whoever reads it may not do so, though.
+    let (exit, is_late) = match exit {
+        Ok(Attended { exit, is_late }) => (Ok(exit), is_late),
+        Err(error) => (Err(error), false),
+    };
+    let finishing = tokio::task::spawn_blocking(move || copies.finish());
+    // A signal may have come just when the command ended by itself.
+    let given_up = async {
+        let number = signals.next().await;
+        tokio::time::sleep(LAST_WORDS).await;
+        number
+    };
+    tokio::select! {
+        finished = finishing => match finished {
+            Ok(Err(error)) if exit.is_ok() => Err(CommandError::internal(format!(
+                "what the command wrote cannot be passed on: {error}"
+            ))),
+            _ => exit,
+        },
+        number = given_up => Ok(Exit::Signal(number)),
+        () = tokio::time::sleep(LAST_WORDS), if is_late => exit,
     }
 }
 
@@ -89,14 +114,30 @@ fn tell(container: &Container, output: &Output) {
     }
 }
 
+/// How a command has ended.
+struct Attended {
+    exit: Exit,
+    /// Whether it was ended because it took too long.
+    is_late: bool,
+}
+
+impl From<Exit> for Attended {
+    fn from(exit: Exit) -> Self {
+        Self {
+            exit,
+            is_late: false,
+        }
+    }
+}
+
 /// Waits for the end of the command. Signals are passed on to it.
 async fn attend(
     mut container: Container,
     stop_signal: &str,
     stop: Stop,
-    mut signals: Signals,
+    signals: &mut Signals,
     output: &Output,
-) -> Result<Exit, CommandError> {
+) -> Result<Attended, CommandError> {
     let name = container.name().to_owned();
     let signaller = container.signaller().map_err(CommandError::internal)?;
     let mut deadline = stop.timeout.map(|timeout| Instant::now() + timeout);
@@ -108,7 +149,7 @@ async fn attend(
                 received += 1;
                 if received == PATIENT_SIGNALS {
                     container.end().await?;
-                    return Ok(Exit::Signal(number));
+                    return Ok(Exit::Signal(number).into());
                 }
                 pass_on(&signaller, number);
             }
@@ -130,7 +171,10 @@ async fn attend(
         output.note(&format!(
             "{name}: the command did not end within {seconds} s"
         ));
-        return Ok(Exit::Code(TIMED_OUT));
+        return Ok(Attended {
+            exit: Exit::Code(TIMED_OUT),
+            is_late: true,
+        });
     };
     let ended = ended?;
     if ended.out_of_memory {
@@ -141,7 +185,7 @@ async fn attend(
     if let Ending::Failed(failure) = &ended.ending {
         return Err(CommandError::internal(failure).with_code(ended.ending.code()));
     }
-    Ok(Exit::Code(ended.ending.code()))
+    Ok(Exit::Code(ended.ending.code()).into())
 }
 
 fn pass_on(signaller: &Signaller, number: i32) {
@@ -201,7 +245,7 @@ fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
 
 /// Copies to the end. That the other side does not read any more is for the command to find out.
 fn copy(from: OwnedFd, to: OwnedFd) -> io::Result<()> {
-    match io::copy(&mut File::from(from), &mut File::from(to)) {
+    match copy::copy(from, to) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }

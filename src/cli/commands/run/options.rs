@@ -106,8 +106,9 @@ pub(in crate::cli::commands) struct Options {
     /// The processors that the command runs on, as 0-2,5
     #[arg(long, value_name = "LIST", value_parser = typed::processor_list)]
     cpuset_cpus: Option<String>,
-    /// How many processes and threads the container has at a time
-    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().pids)]
+    /// How many processes and threads the container has at a time; 0 or -1: as many as it likes
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().pids,
+        value_parser = parse::pids, allow_hyphen_values = true)]
     pids_limit: u64,
     /// How much the container may write: memory:SIZE, disk:SIZE, or SIZE in either [default: half of
     /// the memory, in memory]
@@ -181,9 +182,35 @@ impl Options {
             env.extend(parse::env_file(file)?);
         }
         env.extend(self.env.into_iter().filter(|set| !set.is_empty()));
+        let shape = Shape {
+            hostname: self.hostname,
+            mounts: [self.volume, self.mount, self.tmpfs].concat(),
+            read_only: self.read_only,
+            privileged: self.privileged,
+            cap_add: self.cap_add,
+            cap_drop: self.cap_drop,
+            devices: self.device,
+            hosts: self.add_host,
+            nameservers: self.dns,
+            ports: self.publish,
+            labels: self.label.into_iter().collect::<BTreeMap<_, _>>(),
+        };
+        let users = self.private_users.map_or(Users::WherePossible, Into::into);
+        if users == Users::Private && shape.needs_hosts_users() {
+            return Err(CommandError::usage(
+                "--private-users yes would take the effect from --privileged, --device or a capability of --cap-add",
+            ));
+        }
+        if self
+            .memory_swap
+            .is_some_and(|both| Some(both) < self.memory)
+        {
+            return Err(CommandError::usage(
+                "--memory-swap is memory and swap together: it cannot be less than --memory",
+            ));
+        }
         let policy = self.pulling.policy();
         let pull = self.getting.pull_options(policy, settings)?;
-        let mounts = [self.volume, self.mount, self.tmpfs].concat();
         Ok(Planned {
             image: Reference::load(&self.image).map_err(CommandError::usage)?,
             pull,
@@ -203,10 +230,7 @@ impl Options {
             }),
             isolation: Isolation {
                 network: self.network.map_or(Network::Auto, Into::into),
-                users: match self.private_users {
-                    _ if self.privileged => Users::Host,
-                    answer => answer.map_or(Users::WherePossible, Into::into),
-                },
+                users,
                 limits: Limits {
                     memory: self.memory,
                     memory_swap: self.memory_swap,
@@ -218,19 +242,7 @@ impl Options {
                     ..Limits::default()
                 },
             },
-            shape: Shape {
-                hostname: self.hostname,
-                mounts,
-                read_only: self.read_only,
-                privileged: self.privileged,
-                cap_add: self.cap_add,
-                cap_drop: self.cap_drop,
-                devices: self.device,
-                hosts: self.add_host,
-                nameservers: self.dns,
-                ports: self.publish,
-                labels: self.label.into_iter().collect::<BTreeMap<_, _>>(),
-            },
+            shape,
         })
     }
 }

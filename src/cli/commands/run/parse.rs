@@ -15,7 +15,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     if text.len() > 56 {
         return Err("longer than 56 letters".to_owned());
     }
-    hostname(text)
+    Ok(hostname(text)?)
 }
 
 /// `NAME=VALUE`, or `NAME` for the value that it has here; nothing if it has none.
@@ -70,12 +70,12 @@ pub(super) fn mount(text: &str) -> Result<Mount, String> {
     }
     let target = target.ok_or("the target is missing")?;
     match kind {
-        "bind" => bind(
+        "bind" => Ok(bind(
             Path::new(""),
             source.ok_or("the source is missing")?,
             target,
             read_only,
-        ),
+        )?),
         "tmpfs" if source.is_some() => Err("type=tmpfs has no source".to_owned()),
         "tmpfs" => {
             if read_only {
@@ -136,6 +136,16 @@ pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
         .parse()
         .map_err(|_| format!("{address} is no address"))?;
     Ok((hostname(name)?, address))
+}
+
+/// How many processes and threads; all that the kernel has numbers for (`PID_MAX_LIMIT`) for 0 and -1.
+pub(super) fn pids(text: &str) -> Result<u64, String> {
+    match text {
+        "0" | "-1" => Ok(1 << 22),
+        text => text
+            .parse()
+            .map_err(|_| "expected a number, or -1 for no limit".to_owned()),
+    }
 }
 
 /// A name of capabilities(7).

@@ -1,6 +1,5 @@
 //! `task attach`.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 
@@ -9,6 +8,7 @@ use postroj::task::{Input, LogOptions, Task as Found, TaskError, Tasks};
 
 use super::TASK;
 use super::logs::{Printed, Printer};
+use crate::cli::copy;
 use crate::cli::error::{CommandError, Exit};
 use crate::cli::output::Output;
 use crate::cli::signals::Signals;
@@ -66,8 +66,9 @@ impl Attach {
         let passing_on = async {
             for _ in 1..PATIENT_SIGNALS {
                 let number = signals.next().await;
-                // One that has just ended needs none.
-                let _ = task.signal(number).await;
+                let task = task.clone();
+                // One that has just ended needs none. And the next is heard whoever answers this one.
+                tokio::spawn(async move { drop(task.signal(number).await) });
             }
             signals.next().await
         };
@@ -101,9 +102,8 @@ async fn copy_input(input: Input, task: &Found) -> Result<Typed, CommandError> {
     let (done, copied) = tokio::sync::oneshot::channel();
     // A thread of its own: whatever becomes of it, it goes with this process.
     std::thread::spawn(move || {
-        let to = input.descriptor.try_clone();
-        let copied = to.and_then(|to| io::copy(&mut File::from(source), &mut File::from(to)));
-        done.send(copied.map(|_| input))
+        let copied = copy::copy(source, &input.descriptor);
+        done.send(copied.map(|()| input))
     });
     match copied.await {
         Ok(Ok(input)) => {

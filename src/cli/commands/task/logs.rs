@@ -1,10 +1,11 @@
 //! `task logs`.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::time::SystemTime;
 
 use postroj::run::Stream;
 use postroj::task::{LogOptions, Logs as Found, Record, Tasks};
+use tokio::io::AsyncWriteExt as _;
 
 use super::TASK;
 use crate::cli::error::{CommandError, Exit};
@@ -108,8 +109,6 @@ impl Printer {
         let Some(mut record) = logs.next().await? else {
             return Ok(Printed::All);
         };
-        // Whoever reads a long log is to be interrupted all the same.
-        tokio::task::yield_now().await;
         let mut count = 0;
         loop {
             let stream = record.stream;
@@ -122,7 +121,7 @@ impl Printer {
             };
             // In their order, as far as that can be had of two streams.
             let is_to_be_written = next.as_ref().is_none_or(|next| next.stream != stream);
-            if is_to_be_written && let Err(error) = self.write(stream) {
+            if is_to_be_written && let Err(error) = self.write(stream).await {
                 return match error.kind() {
                     io::ErrorKind::BrokenPipe => Ok(Printed::ForNobody),
                     _ => Err(CommandError::internal(format!("cannot write: {error}"))),
@@ -143,15 +142,20 @@ impl Printer {
         self.text.extend_from_slice(&record.text);
     }
 
-    fn write(&mut self, stream: Stream) -> io::Result<()> {
+    /// Whoever reads may read slowly, or not at all: signals are heard meanwhile.
+    async fn write(&mut self, stream: Stream) -> io::Result<()> {
         let text = std::mem::take(&mut self.text);
         match stream {
             Stream::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(&text)?;
-                out.flush()
+                let mut out = tokio::io::stdout();
+                out.write_all(&text).await?;
+                out.flush().await
             }
-            Stream::Stderr => io::stderr().lock().write_all(&text),
+            Stream::Stderr => {
+                let mut err = tokio::io::stderr();
+                err.write_all(&text).await?;
+                err.flush().await
+            }
         }
     }
 }
