@@ -16,6 +16,7 @@ TEST_PACKAGES := docker-registry openssl skopeo strace e2fsprogs xfsprogs attr t
 	dnf zypper pacman-package-manager makepkg rpm createrepo-c libarchive-tools gnupg iproute2 \
 	libxml2-utils perl chromium python3 python3-jsonschema busybox-static
 FUZZ_PACKAGES := g++
+VM_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
 BENCH_PACKAGES := python3 python3-venv curl podman runc skopeo time umoci
 
 # The tests have to be root; cargo, which builds them, need not be.
@@ -28,12 +29,13 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions
 FUZZ_SECONDS ?= 10
 
-.PHONY: help build release install demo test test-full fuzz lint deny bench packages clean
+.PHONY: help build release install demo test test-full test-vm fuzz lint deny bench packages clean
 
 help:
 	@echo 'make demo     install what is needed, build, and test one real package on Debian 12'
 	@echo 'make test     install what is needed, run the lints and every test'
 	@echo 'make test-full  every package of the corpus on every release, three times over, and 200 cycles in a row'
+	@echo 'make test-vm  in a virtual machine: version 2 control groups alone, AppArmor; a part of test-full'
 	@echo 'make build    build the binary for development (release: for use)'
 	@echo 'make install  put the release binary into $$PREFIX/bin ($(PREFIX))'
 	@echo 'make fuzz     feed the readers of foreign bytes with nonsense, for a few seconds each'
@@ -83,9 +85,14 @@ test: packages lint fuzz
 	$(CARGO) test --locked $(as_root)
 
 # Its table goes into the README.
-test-full: packages
+test-full: packages test-vm
 	$(CARGO) test --locked --test soak $(as_root) -- --cycles 200
 	$(CARGO) test --locked --test corpus $(as_root) -- --full --runs 3 --rst $(CURDIR)/target/corpus.rst
+
+# Minutes, where the processor is emulated.
+test-vm: build
+	$(call need,$(RUN_PACKAGES) $(VM_PACKAGES))
+	$(SUDO) env POSTROJ_TEST_CACHE="$(POSTROJ_TEST_CACHE)" tests/vm/run target/debug/postroj
 
 # The inputs that a run finds are thrown away: what is worth keeping is put below fuzz/corpus by hand.
 fuzz:
