@@ -6,12 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use installed::installed;
 use serde_json::Value;
 use statistics::Spread;
 use support::nested::Nested;
 use support::{cache, image, process, tree};
 use turns::Candidate;
 
+mod installed;
 mod statistics;
 #[path = "../tests/it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the bench needs a part of it")]
@@ -70,8 +72,9 @@ fn main() {
         Candidate::new(
             "postroj",
             format!(
-                "POSTROJ_STATE_DIR={} postroj pkgprobe --image {IMAGE} --check-unit systemd-journald --json",
-                store.display()
+                "POSTROJ_STATE_DIR={} {} pkgprobe --image {IMAGE} --check-unit systemd-journald --json",
+                store.display(),
+                installed(host.scratch()).display()
             ),
         ),
         Candidate {

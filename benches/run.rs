@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use installed::installed;
 use statistics::Spread;
 use support::{Place, image, process, tree};
 
+mod installed;
 mod statistics;
 #[path = "../tests/it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the bench needs a part of it")]
@@ -49,8 +51,9 @@ fn main() {
     let tree = tree::bootable();
     let podman = podman(&place, &tree);
     let state = place.state();
+    let program = installed(place.scratch());
     let ours = move |options: &'static [&'static str]| {
-        let mut command = Command::new(support::place::binary());
+        let mut command = Command::new(&program);
         command.arg("run").args(options).args([IMAGE, "true"]);
         command.env("POSTROJ_STATE_DIR", &state);
         command
