@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::output::connect;
@@ -41,8 +42,13 @@ impl Keeper {
             connect(self.definition.interactive, has_terminal).map_err(host)?;
         self.shared.set_input(input);
         let writing = outputs.write_down(self.log.clone(), self.shared.clone());
-        let writing = tokio::spawn(writing);
-        let ran = self.start_and_attend(command, stdio, creator).await;
+        let (begun, known) = oneshot::channel();
+        let writing = tokio::spawn(async move {
+            // Until it is known that the command runs, nobody reads what it has written.
+            let _ = known.await;
+            writing.await;
+        });
+        let ran = self.start_and_attend(command, stdio, creator, begun).await;
         self.shared.set_input(None);
         // Nobody writes any more: what is on its way is all that there is.
         let _ = timeout(LAST_WORDS, writing).await;
@@ -54,6 +60,7 @@ impl Keeper {
         command: ContainerCommand,
         stdio: Stdio,
         creator: &mut Option<Creator>,
+        begun: oneshot::Sender<()>,
     ) -> Result<Ran, MachineError> {
         let shared = self.shared.clone();
         let starting = async {
@@ -93,6 +100,7 @@ impl Keeper {
             state.started = Some(SystemTime::now());
             state.processes = Some(started.into());
         });
+        drop(begun);
         tell_running(&container, creator);
         self.attend(container).await
     }
