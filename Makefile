@@ -4,6 +4,9 @@
 # What the tests build once and use again: images, trees, a registry's contents, cargo-deny.
 export POSTROJ_TEST_CACHE ?= /var/cache/postroj-tests
 
+# How many tests at once: much of what they take is waiting, for a service to settle, say.
+export RUST_TEST_THREADS ?= $(shell echo $$(( $$(nproc) * 3 / 2 )))
+
 CARGO ?= cargo
 PREFIX ?= /usr/local
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -99,13 +102,20 @@ fuzz:
 	$(call need,$(BUILD_PACKAGES) $(FUZZ_PACKAGES))
 	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/fuzz/instrument FUZZ_FLAGS="$(FUZZ_FLAGS)" \
 		$(CARGO) build --locked --package postroj-fuzz
-	@found=$$(mktemp -d); trap 'rm -rf "$$found"' EXIT; \
+	@found=$$(mktemp -d); trap 'rm -rf "$$found"' EXIT; running= failed=; \
 	for target in layer manifest reference; do \
 		echo "fuzzing the $$target reader for $(FUZZ_SECONDS) s"; mkdir "$$found/$$target"; \
 		$(SUDO) target/debug/$$target -verbosity=0 -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) \
 			-timeout=10 -rss_limit_mb=1024 -artifact_prefix=fuzz/ \
-			"$$found/$$target" fuzz/corpus/$$target || exit 1; \
-	done
+			"$$found/$$target" fuzz/corpus/$$target >"$$found/$$target.log" 2>&1 & \
+		running="$$running $$!:$$target"; \
+	done; \
+	for each in $$running; do \
+		target=$${each#*:}; log="$$found/$$target.log"; \
+		wait $${each%:*} || { cat "$$log"; echo "the $$target reader has failed" >&2; failed=yes; continue; }; \
+		echo "the $$target reader: $$(sed -n 's/^stat::number_of_executed_units: *//p' "$$log") inputs"; \
+	done; \
+	test -z "$$failed"
 
 lint: deny
 	$(CARGO) fmt --check
