@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use super::process::{self, tool};
 use super::{cache, place, registry};
@@ -50,18 +50,18 @@ fn collect(path: &Path, sources: &mut Vec<u8>) {
 #[track_caller]
 pub(crate) fn pulled(name: &str) {
     static PULLED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let mut pulled = PULLED
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if !pulled.contains(name) {
-        let _lock = cache::Lock::exclusive("pull");
-        let mut command = Command::new(place::binary());
-        command
-            .args(["pull", "--source", "bootstrap", name])
-            .env("POSTROJ_STATE_DIR", store());
-        process::run(command).exits(0);
-        pulled.insert(name.to_owned());
+    let pulled = || PULLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if pulled().contains(name) {
+        return;
     }
+    let _use = cache::Lock::shared("pull");
+    let _lock = cache::Lock::exclusive(&format!("pull-{name}"));
+    let mut command = Command::new(place::binary());
+    command
+        .args(["pull", "--source", "bootstrap", name])
+        .env("POSTROJ_STATE_DIR", store());
+    process::run(command).exits(0);
+    pulled().insert(name.to_owned());
 }
 
 /// Copies the store, with links in place of copies, for a host of its own.

@@ -27,9 +27,9 @@ pub(crate) struct Registry {
 impl Registry {
     /// One that holds `library/debian:bookworm` (and `bookworm-slim`, the same).
     pub(crate) fn with_debian() -> Self {
-        let data = cache::artefact("registry-1", |data| {
+        let data = cache::artefact("registry-2", |data| {
             let layout = tempfile::tempdir_in(cache::root()).expect("a temporary directory");
-            write_layout(layout.path(), &tree::minimal());
+            write_layout(layout.path(), &tree::minimal_archive());
             let registry = Self::serve(data);
             for tag in ["bookworm", "bookworm-slim"] {
                 tool(
@@ -137,28 +137,11 @@ pub(crate) fn mirror(at: &Path, address: &str) -> PathBuf {
     path
 }
 
-/// An OCI layout of one layer, the tree, with the tag `it`.
-fn write_layout(layout: &Path, tree: &Path) {
+/// An OCI layout of one layer, the archive, with the tag `it`.
+fn write_layout(layout: &Path, archive: &Path) {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("create the layout");
-    let archive = layout.join("layer.tar");
-    let (archive_path, tree) = (
-        archive.to_str().expect("UTF-8"),
-        tree.to_str().expect("UTF-8"),
-    );
-    tool(
-        "tar",
-        &[
-            "--numeric-owner",
-            "--xattrs",
-            "-C",
-            tree,
-            "-cf",
-            archive_path,
-            ".",
-        ],
-    );
-    let bytes = fs::read(&archive).expect("read the layer");
+    let bytes = fs::read(archive).expect("read the layer");
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     std::io::copy(&mut bytes.as_slice(), &mut gzip).expect("pack the layer");
 
