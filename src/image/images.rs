@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::access::Access;
 use super::acquire::{Acquired, Fetcher, Place};
-use super::catalogue::{Catalogue, Entry, Family, Source, SourceKind};
+use super::catalogue::{Catalogue, Entry, Family, Source};
 use super::digest::Digest;
 use super::error::{ImageError, Missing, SourceError, word};
-use super::lockfile::{LockFile, LockedImage};
+use super::lockfile::LockFile;
 use super::oci::ImageConfig;
 use super::platform::Platform;
 use super::policy::{PullOptions, PullPolicy, Pulled};
@@ -18,6 +18,7 @@ use super::reference::Reference;
 use super::rootfs::Rootfs;
 use super::standing::Standing;
 use super::store::{Holds, ImageRecord, LayerId, Origin, Store, StoreError, Stored};
+use super::target::Target;
 use crate::packages::PackageCache;
 use crate::progress::{Event, SharedProgress};
 
@@ -51,61 +52,6 @@ pub struct Images {
     pub(super) progress: SharedProgress,
     /// The cache directory, for what package managers download.
     cache_dir: Option<PathBuf>,
-}
-
-/// What a reference stands for.
-pub(super) struct Target<'a> {
-    pub(super) name: String,
-    pub(super) machine_name: String,
-    pub(super) key: String,
-    pub(super) places: Vec<Place>,
-    pub(super) entry: Option<&'a Entry>,
-    /// What a lock file says that it has to be.
-    pub(super) locked: Option<LockedImage>,
-    /// Whether it is wanted without the layer that makes it bootable.
-    pub(super) as_is: bool,
-}
-
-impl Target<'_> {
-    /// Leaves the places that can have an image for another platform: registries.
-    fn only_for(&mut self, platform: &Platform) -> Result<(), ImageError> {
-        if !platform.runs_here() {
-            return Err(ImageError::Foreign {
-                name: self.name.clone(),
-                platform: platform.clone(),
-            });
-        }
-        self.places
-            .retain(|place| matches!(place, Place::Remote(Source::Oci(_))));
-        if self.places.is_empty() {
-            return Err(ImageError::NoSuchSource {
-                name: self.name.clone(),
-                kind: word(SourceKind::Oci),
-            });
-        }
-        Ok(())
-    }
-
-    /// Leaves the one place that a lock file names, with the digest that it names.
-    fn lock(&mut self, file: &LockFile, platform: &Platform) -> Result<(), ImageError> {
-        let refused = |reason| ImageError::NotLocked {
-            name: self.name.clone(),
-            file: file.path().to_owned(),
-            reason,
-        };
-        let locked = file
-            .find(&self.name, platform)
-            .ok_or_else(|| refused("it does not have it"))?;
-        let place = self
-            .places
-            .iter()
-            .find(|place| place.origin() == locked.kind && place.describe() == locked.source)
-            .ok_or_else(|| refused("the source that it names is none of the image's"))?;
-        let place = place.clone().at(&locked.digest);
-        self.places = vec![place];
-        self.locked = Some(locked.clone());
-        Ok(())
-    }
 }
 
 impl Images {

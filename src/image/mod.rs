@@ -44,6 +44,7 @@ mod rootfs;
 mod standing;
 pub mod store;
 mod tarball;
+mod target;
 
 pub use access::Access;
 pub use bootstrap::BootstrapError;

@@ -5,13 +5,14 @@ use super::catalogue::{Source, SourceKind};
 use super::digest::Digest;
 use super::directory;
 use super::error::{ImageError, SourceError};
-use super::images::{Images, Target};
+use super::images::Images;
 use super::layer::blocking;
 use super::oci;
 use super::policy::{PullOptions, PullPolicy, Pulled};
 use super::reference::OciReference;
 use super::store::{ImageRecord, Origin, StoreError};
 use super::tarball::{self, TarballError, Validators};
+use super::target::Target;
 use crate::progress::Step;
 
 /// What the store has of an image.

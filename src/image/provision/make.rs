@@ -9,13 +9,14 @@ use super::{Readiness, TIMEOUT, content, epoch, family, readiness, root_mode, sc
 use crate::image::catalogue::{Family, Provision};
 use crate::image::digest::Digest;
 use crate::image::error::{ImageError, Missing};
-use crate::image::images::{Images, Target};
+use crate::image::images::Images;
 use crate::image::layer::{Listed, blocking, record};
 use crate::image::policy::PullOptions;
 use crate::image::rootfs::Rootfs;
 use crate::image::store::{
     Holds, ImageRecord, LayerId, LayerRecord, MadeLayer, Scratch, StoreError,
 };
+use crate::image::target::Target;
 use crate::machine::{Build, build};
 use crate::packages::{From, PackageCache};
 use crate::progress::{Event, Step};
