@@ -30,7 +30,7 @@ pub(crate) fn root() -> PathBuf {
 /// Has ext4 put each entry of a directory into block groups of its own; `T` in chattr(1).
 ///
 /// Without a journal it uses no inode again that was freed in the last minutes, and passes over them one by one
-/// whenever a file is made in their group: beside trees that have just been removed, half of a test's time.
+/// whenever a file is made in their group: beside trees that have just been removed, a third of a test's time.
 fn spread(directory: &Path) {
     let spread = File::open(directory).and_then(|directory| {
         let flags = ioctl_getflags(&directory)?;
