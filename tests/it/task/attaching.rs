@@ -41,7 +41,8 @@ fn a_signal_to_who_is_attached_is_the_commands() {
 }
 
 pub(super) fn signals(place: &Place) {
-    let script = "trap 'echo caught' INT; echo ready; while :; do sleep 0.1; done";
+    // It makes no processes meanwhile: while a shell does, it is not asleep.
+    let script = "trap 'echo caught' INT; sleep 1000 & echo ready; while :; do wait; done";
     let task = Task::script(place, &[], script);
     task.wait_for("ready");
     let attached = place.postroj(["task", "attach", &task.id]).start();
