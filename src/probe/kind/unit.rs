@@ -208,7 +208,7 @@ impl UnitCheck {
     /// One look at all that is asked but its being up.
     async fn look(&self, scene: Scene<'_>) -> Result<Look, ProbeError> {
         let name = self.name.as_str();
-        let state = scene.guest.pinned_unit(name).await?.state().await?;
+        let state = scene.guest.unit_state(name).await?;
         let is_there = state.load_state != "not-found";
         let mut wrong = Vec::new();
         if self.exists == Some(false) && is_there {
