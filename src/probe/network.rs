@@ -95,8 +95,16 @@ impl NetworkTarget {
     }
 }
 
+/// What is seen of a name that is not looked up begins so; what an address says begins with the address.
+const UNRESOLVED: &str = "cannot resolve";
+
 /// What `gai_strerror(3)` has for `EAI_AGAIN`: that no nameserver has answered says nothing of the name.
 const NO_ANSWER: &str = "Temporary failure in name resolution";
+
+/// Whether a name was not looked up because no nameserver has answered. A server may say the same of its own.
+fn is_unanswered(observation: &str) -> bool {
+    observation.starts_with(UNRESOLVED) && observation.contains(NO_ANSWER)
+}
 
 /// What is said to an address that has been found, and made of its answer.
 #[async_trait::async_trait]
@@ -173,7 +181,7 @@ impl Prober {
                 let _ = sender.send(checked);
             })?;
         let outcome = receiver.await.map_err(std::io::Error::other)??;
-        if !outcome.passed && outcome.observation.contains(NO_ANSWER) {
+        if !outcome.passed && is_unanswered(&outcome.observation) {
             return Err(ProbeError::Resolver(outcome.observation));
         }
         Ok(outcome)
@@ -272,9 +280,9 @@ async fn resolve(target: &NetworkTarget, host: &Handle) -> Result<Vec<SocketAddr
                 let found = host.spawn(look).await.map_err(std::io::Error::other);
                 let found = found
                     .flatten()
-                    .map_err(|error| format!("cannot resolve {name}: {error}"))?;
+                    .map_err(|error| format!("{UNRESOLVED} {name}: {error}"))?;
                 if found.is_empty() {
-                    return Err(format!("cannot resolve {name}"));
+                    return Err(format!("{UNRESOLVED} {name}"));
                 }
                 Ok(found)
             }
@@ -320,6 +328,18 @@ mod tests {
         ] {
             assert!(NetworkTarget::parse(given).is_err(), "{given:?}");
         }
+    }
+
+    #[test]
+    fn what_a_server_says_is_no_word_of_our_nameservers() {
+        let lookup = format!("failed to lookup address information: {NO_ANSWER}");
+        let unresolved = format!("{UNRESOLVED} a.example: {lookup} (tried for 2 s)");
+        assert!(is_unanswered(&unresolved));
+        let said = format!("127.0.0.1:80: status 500, not 200; it said {lookup:?}");
+        assert!(!is_unanswered(&said));
+        assert!(!is_unanswered(
+            "cannot resolve a.example: Name or service not known"
+        ));
     }
 
     #[tokio::test]
