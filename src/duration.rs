@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Invalid;
+
 /// A deadline that is further away is a mistake, and more than a clock may hold.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 

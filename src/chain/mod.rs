@@ -286,9 +286,7 @@ impl Chain {
         }
         let pulls = different.iter().map(|image| images.pull(image, &options));
         let pulled = join_all(pulls).await.into_iter();
-        let pulled: Vec<Result<ReadyImage, StageError>> = pulled
-            .map(|pulled| pulled.map_err(StageError::from))
-            .collect();
+        let pulled = pulled.map(|pulled| pulled.map_err(StageError::from));
         let pulled: Vec<_> = different.into_iter().zip(pulled).collect();
         let of = |stage: &Stage| {
             let mut pulled = pulled.iter();

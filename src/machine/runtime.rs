@@ -294,6 +294,7 @@ mod tests {
         bury("postroj-x", &path);
         assert!(!directory.path().join("postroj").exists());
     }
+
     #[test]
     fn whoever_sweeps_takes_no_name_away() {
         let directory = tempfile::tempdir().unwrap();

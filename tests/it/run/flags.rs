@@ -98,15 +98,13 @@ fn devices(place: &Place) {
     );
 }
 
-/// The seconds in a line of what a shell's `times` tells.
+/// The seconds in what a shell's `times` tells, or in a line of it.
 pub(crate) fn seconds(times: &str) -> f64 {
-    let seconds = |part: &str| -> Result<f64, _> {
-        part.trim_start_matches("0m").trim_end_matches('s').parse()
+    let seconds = |part: &str| {
+        let (minutes, seconds) = part.trim_end_matches('s').split_once('m').expect("a time");
+        minutes.parse::<f64>().expect("minutes") * 60.0 + seconds.parse::<f64>().expect("seconds")
     };
-    times
-        .split_whitespace()
-        .map(|part| seconds(part).unwrap_or(100.0))
-        .sum()
+    times.split_whitespace().map(seconds).sum()
 }
 
 fn limits(place: &Place) {

@@ -99,15 +99,7 @@ pub(super) fn shares_processors(place: &Place) {
             .start()
     };
     let (small, large) = (start("256"), start("1024"));
-    let time = |outcome: Outcome| {
-        let text = outcome.exits(0).stdout;
-        let seconds = |part: &str| {
-            let (minutes, seconds) = part.trim_end_matches('s').split_once('m').expect("a time");
-            minutes.parse::<f64>().expect("minutes") * 60.0
-                + seconds.parse::<f64>().expect("seconds")
-        };
-        text.split_whitespace().map(seconds).sum::<f64>()
-    };
+    let time = |outcome: Outcome| flags::seconds(&outcome.exits(0).stdout);
     let (small, large) = (time(small.wait()), time(large.wait()));
     let share = small / (small + large);
     assert!(

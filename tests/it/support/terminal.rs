@@ -9,18 +9,11 @@ use super::Place;
 pub(crate) fn start(place: &Place, line: &str) -> Child {
     let shell = place.shell(line);
     let words = std::iter::once(shell.get_program()).chain(shell.get_args());
-    let words: Vec<String> = words
-        .map(|word| quoted(word.to_str().expect("UTF-8")))
-        .collect();
+    let words = shlex::try_join(words.map(|word| word.to_str().expect("UTF-8")));
+    let line = words.expect("words without a NUL");
     // Who runs the tests in the background may have had them ignore what is typed.
     let mut command = Command::new("env");
-    command.args([
-        "--default-signal",
-        "script",
-        "-qec",
-        &words.join(" "),
-        "/dev/null",
-    ]);
+    command.args(["--default-signal", "script", "-qec", &line, "/dev/null"]);
     let environment = shell.get_envs();
     command
         .envs(environment.filter_map(|(name, value)| Some((name, value?))))
@@ -28,11 +21,6 @@ pub(crate) fn start(place: &Place, line: &str) -> Child {
         .stdout(Stdio::piped())
         .spawn()
         .expect("env of coreutils, script of bsdutils")
-}
-
-/// A word as a shell takes it for one.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The same, to its end: gives all that is shown. Each text is typed as soon as what goes before it is shown.

@@ -19,25 +19,29 @@ pub(crate) fn host() -> PathBuf {
 
 /// A container's tree that boots.
 pub(crate) fn bootable() -> PathBuf {
-    let made = packed("bootable-2", "systemd-sysv,dbus,ca-certificates");
-    made.join("bootable")
+    let packages = "systemd-sysv,dbus,ca-certificates";
+    packed("bootable-2", "bootable", packages).join("bootable")
 }
 
 /// What a registry's `debian:bookworm` holds: no systemd, no dbus.
 pub(crate) fn minimal() -> PathBuf {
-    packed("minimal-2", "ca-certificates").join("minimal")
+    packed_minimal().join("minimal")
 }
 
 /// The minimal tree as an archive.
 pub(crate) fn minimal_archive() -> PathBuf {
-    packed("minimal-2", "ca-certificates").join("root.tar")
+    packed_minimal().join("root.tar")
 }
 
-/// A tree, and an archive of it. That is made here, for tar takes exception to a file that gets another link
+fn packed_minimal() -> PathBuf {
+    packed("minimal-2", "minimal", "ca-certificates")
+}
+
+/// The artefact `name`: a tree in the directory `tree`, and an archive of it. That is made here, for tar takes exception to a file that gets another link
 /// meanwhile, and there are tests which link to all of a tree.
-fn packed(name: &str, packages: &str) -> PathBuf {
+fn packed(name: &str, tree: &str, packages: &str) -> PathBuf {
     cache::artefact(name, |at| {
-        let tree = at.join(name.trim_end_matches(|end| !char::is_alphabetic(end)));
+        let tree = at.join(tree);
         bootstrap(&tree, packages);
         let archive = at.join("root.tar");
         let options = ["--numeric-owner", "--xattrs"];

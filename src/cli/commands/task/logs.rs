@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use postroj::run::Stream;
 use postroj::task::{LogOptions, Logs as Found, Record, Tasks};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::TASK;
 use crate::cli::error::{CommandError, Exit};
@@ -146,16 +146,13 @@ impl Printer {
     async fn write(&mut self, stream: Stream) -> io::Result<()> {
         let text = std::mem::take(&mut self.text);
         match stream {
-            Stream::Stdout => {
-                let mut out = tokio::io::stdout();
-                out.write_all(&text).await?;
-                out.flush().await
-            }
-            Stream::Stderr => {
-                let mut err = tokio::io::stderr();
-                err.write_all(&text).await?;
-                err.flush().await
-            }
+            Stream::Stdout => put(tokio::io::stdout(), &text).await,
+            Stream::Stderr => put(tokio::io::stderr(), &text).await,
         }
     }
+}
+
+async fn put(mut to: impl AsyncWrite + Unpin, text: &[u8]) -> io::Result<()> {
+    to.write_all(text).await?;
+    to.flush().await
 }
